@@ -28,6 +28,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,7 +56,7 @@ struct Problem {
   std::span<const double> load;  // [num_layers][num_experts], finite and >= 0
 
   // Constraints; leave empty what does not apply. kReference supports none of them.
-  std::span<const int> gpu_capacity;   // [D] slots of each GPU; default R/D, the first R%D one more
+  std::span<const int> gpu_capacity;   // [D] slots, sum R; default R/D, the first R%D one more
   std::span<const double> gpu_speed;   // [D] > 0, relative; the load of a GPU counts as load / speed
   std::span<const int> failed_gpus;    // their slots stay empty (-1)
   std::span<const Pin> pins;
@@ -94,7 +95,7 @@ struct Options {
 
   /// Search effort of kOptimal and kIncremental: at most this many steps a layer (deterministic), and
   /// where budget_ms > 0 at most that much time for the whole call (anytime: the best plan so far).
-  int64_t steps_max = 20'000;
+  int64_t steps_max = 5'000;
   double budget_ms = 0;
   uint64_t seed = 0;
 
@@ -170,7 +171,7 @@ class Workspace {
   Impl& impl() { return *impl_; }
 
  private:
-  Impl* impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 /// Plans every layer. `previous` is for kIncremental and for LayerQuality::moves; it must have the

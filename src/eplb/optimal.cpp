@@ -1,0 +1,111 @@
+#include "eplb/optimal.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "eplb/bounds.h"
+#include "eplb/groups.h"
+#include "eplb/pairs.h"
+
+namespace hadal::eplb {
+namespace {
+
+// A cell under search.
+struct Candidate {
+  Placement placement;
+  double bound;
+};
+
+// Spends the effort on whichever cell is the worst, in turns, until the worst has met its bound.
+void improve_worst(std::vector<Candidate>& cells, Effort effort, Rng rng, LayerPlan& plan) {
+  const int64_t turn = std::max<int64_t>(effort.steps_max / static_cast<int64_t>(cells.size()), 1);
+  for (uint64_t round = 0; effort.steps_max > 0 && !plan.cut_short; ++round) {
+    auto worst = std::max_element(cells.begin(), cells.end(), [](const auto& a, const auto& b) {
+      return a.placement.max_time() < b.placement.max_time();
+    });
+    if (worst->placement.max_time() <= worst->bound * (1 + kCloseEnough)) return;
+    // Below the layer's bound nothing is gained.
+    const double aim = std::max(worst->bound, plan.lower_bound);
+    Effort share = effort;
+    share.steps_max = std::min(turn, effort.steps_max);
+    SearchResult found = improve(worst->placement, aim, share, rng.fork(round));
+    worst->placement = std::move(found.best);
+    plan.cut_short = found.cut_short;
+    if (found.steps == 0) return;
+    effort.steps_max -= found.steps;
+  }
+}
+
+Result<Candidate> start_cell(const Cell& cell, Effort& effort, LayerPlan& plan) {
+  Candidate candidate{TRY(Placement::make(cell)), lower_bound(cell)};
+  if (!is_pairs(cell) || candidate.placement.duplicates_allowed()) return candidate;
+  PairsResult exact =
+      solve_pairs(cell, candidate.placement.max_time(), candidate.bound, effort);
+  effort.steps_max -= exact.steps;
+  plan.cut_short |= exact.cut_short;
+  candidate.bound = exact.lower_bound;
+  if (exact.best) candidate.placement = std::move(*exact.best);
+  return candidate;
+}
+
+}  // namespace
+
+std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int layer,
+                               const std::vector<int>& node_of) {
+  std::vector<Piece> pieces;
+  if (node_of.empty()) {
+    Piece& whole = pieces.emplace_back();
+    whole.experts.resize(problem.num_experts);
+    std::iota(whole.experts.begin(), whole.experts.end(), 0);
+    for (const auto& gpus : layout.live_gpus) {
+      whole.gpus.insert(whole.gpus.end(), gpus.begin(), gpus.end());
+    }
+  } else {
+    for (size_t j = 0; j < layout.live_gpus.size(); ++j) {
+      pieces.push_back({.cell = {},
+                        .experts = experts_on_node(problem, node_of, static_cast<int>(j)),
+                        .gpus = layout.live_gpus[j]});
+    }
+  }
+  for (Piece& p : pieces) p.cell = make_cell(problem, layout, layer, p.experts, p.gpus);
+  return pieces;
+}
+
+void put_piece(const Piece& piece, const Placement& placement, LayerPlan& plan) {
+  for (size_t g = 0; g < piece.gpus.size(); ++g) {
+    auto& on = plan.experts_on[piece.gpus[g]];
+    on.clear();
+    for (const int32_t e : placement.experts_on(static_cast<int>(g))) {
+      on.push_back(piece.experts[e]);
+    }
+  }
+  plan.max_time = std::max(plan.max_time, placement.max_time());
+}
+
+Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
+                             const Effort& total, Rng rng) {
+  LayerPlan plan;
+  plan.experts_on.resize(problem.num_gpus);
+  std::vector<int> node_of;
+  if (layout.scope == Scope::kHierarchical) {
+    GroupAssignment groups = TRY(assign_groups(problem, layout, layer));
+    node_of = std::move(groups.node_of);
+    plan.lower_bound = groups.lower_bound;
+  }
+  const std::vector<Piece> pieces = split_layer(problem, layout, layer, node_of);
+  std::vector<Candidate> cells;
+  Effort effort = total;
+  for (const Piece& p : pieces) cells.push_back(TRY(start_cell(p.cell, effort, plan)));
+  // A cell's own bound holds for the layer only if no other assignment of groups is possible.
+  if (pieces.size() == 1) {
+    plan.lower_bound = std::max(plan.lower_bound, cells.front().bound);
+  } else {
+    const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
+    plan.lower_bound = std::max(plan.lower_bound, lower_bound(whole.front().cell));
+  }
+  improve_worst(cells, effort, rng, plan);
+  for (size_t i = 0; i < pieces.size(); ++i) put_piece(pieces[i], cells[i].placement, plan);
+  return plan;
+}
+
+}  // namespace hadal::eplb

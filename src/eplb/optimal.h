@@ -1,0 +1,44 @@
+// The optimal policy for one layer: replica counts and placement searched together, with a proof of
+// how far from optimal the result can be.
+//
+//   groups to nodes (hierarchical scope)  -> cells, one per node, or one for the whole layer
+//   lower bound of each cell              -> what the search must reach, and the certificate
+//   exact solver where GPUs hold two      -> often a proven optimum
+//   local search on the worst cell        -> until it is no longer the worst, or the bound is met
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "eplb/layout.h"
+#include "eplb/search.h"
+
+namespace hadal::eplb {
+
+/// A layer's plan before slots are numbered.
+struct LayerPlan {
+  std::vector<std::vector<int32_t>> experts_on;  // per GPU of the cluster, in any order
+  double max_time = 0;
+  double lower_bound = 0;
+  bool cut_short = false;
+};
+
+/// A piece of a layer that is balanced on its own, with the ids it has in the layer and the cluster.
+struct Piece {
+  Cell cell;
+  std::vector<int> experts;  // layer id of each of the cell's experts
+  std::vector<int> gpus;     // cluster id of each of the cell's GPUs
+};
+
+/// The pieces of a layer when groups live on `node_of` (indices into Layout::live_gpus; empty in global
+/// scope, where there is one piece). Cells must stay where they are: placements point to them.
+std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int layer,
+                               const std::vector<int>& node_of);
+
+Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
+                             const Effort& effort, Rng rng);
+
+/// Puts the placement of a piece into the plan of its layer.
+void put_piece(const Piece& piece, const Placement& placement, LayerPlan& plan);
+
+}  // namespace hadal::eplb

@@ -1,0 +1,275 @@
+// rebalance(): checks the problem, plans its layers in parallel, numbers the slots.
+#include <algorithm>
+#include <memory>
+#include <numeric>
+
+#include <fmt/core.h>
+
+#include "base/check.h"
+#include "base/threads.h"
+#include "eplb/eplb.h"
+#include "eplb/incremental.h"
+#include "eplb/optimal.h"
+#include "eplb/reference.h"
+
+namespace hadal::eplb {
+
+struct Workspace::Impl {
+  struct PerThread {
+    ReferenceScratch reference;
+    std::vector<float> load;  // one layer
+  };
+  std::vector<PerThread> threads;
+  std::vector<int32_t> slot_rank;  // [layers][slots]
+  std::unique_ptr<ThreadPool> pool;
+
+  ThreadPool& pool_of(int size) {
+    if (!pool || pool->size() != size) {
+      pool = std::make_unique<ThreadPool>(ThreadPool::Options{.threads = size, .name = "eplb"});
+    }
+    if (threads.size() < static_cast<size_t>(pool->size())) threads.resize(pool->size());
+    return *pool;
+  }
+};
+
+Workspace::Workspace() : impl_(std::make_unique<Impl>()) {}
+Workspace::~Workspace() = default;
+Workspace::Workspace(Workspace&&) noexcept = default;
+Workspace& Workspace::operator=(Workspace&&) noexcept = default;
+
+namespace {
+
+using std::chrono::steady_clock;
+
+template <typename T>
+std::span<T> row(std::vector<T>& matrix, int index, int width) {
+  return {matrix.data() + static_cast<size_t>(index) * width, static_cast<size_t>(width)};
+}
+
+void shape_plan(Plan& plan, const Problem& problem, const Layout& layout, const Options& options) {
+  plan.num_layers = problem.num_layers;
+  plan.num_experts = problem.num_experts;
+  plan.num_slots = layout.num_slots;
+  plan.num_groups = problem.num_groups;
+  plan.num_nodes = problem.num_nodes;
+  plan.num_gpus = problem.num_gpus;
+  plan.policy = options.policy;
+  plan.scope = layout.scope;
+  plan.dispatch = options.dispatch;
+  plan.cut_short = false;
+  plan.gpu_first_slot.assign(layout.first_slot.begin(), layout.first_slot.end());
+  plan.phy2log.resize(static_cast<size_t>(plan.num_layers) * plan.num_slots);
+  plan.logcnt.resize(static_cast<size_t>(plan.num_layers) * plan.num_experts);
+  plan.quality.assign(plan.num_layers, {});
+  plan.dispatch_weight.clear();
+}
+
+void plan_by_reference(Plan& plan, Workspace::Impl& work, ThreadPool& pool, const Problem& problem,
+                       const Options& options) {
+  const bool grouped = plan.scope == Scope::kHierarchical;
+  const ReferenceShape shape{.experts = plan.num_experts,
+                             .replicas = plan.num_slots,
+                             .groups = grouped ? plan.num_groups : 1,
+                             .nodes = grouped ? plan.num_nodes : 1,
+                             .gpus = plan.num_gpus};
+  work.slot_rank.resize(plan.phy2log.size());
+  pool.parallel_for(plan.num_layers, [&](int64_t begin, int64_t end, int worker) {
+    auto& scratch = work.threads[worker];
+    scratch.load.resize(plan.num_experts);
+    for (int layer = static_cast<int>(begin); layer < end; ++layer) {
+      const double* load = problem.load.data() + static_cast<size_t>(layer) * plan.num_experts;
+      // The reference casts to float32. + 0.0f turns -0.0f, which would sort last, into 0.
+      for (int e = 0; e < plan.num_experts; ++e) {
+        scratch.load[e] = static_cast<float>(load[e]) + 0.0f;
+      }
+      reference_layer(shape, scratch.load, options.ties, scratch.reference,
+                      row(plan.phy2log, layer, plan.num_slots),
+                      row(work.slot_rank, layer, plan.num_slots),
+                      row(plan.logcnt, layer, plan.num_experts));
+    }
+  });
+  plan.max_count = *std::max_element(plan.logcnt.begin(), plan.logcnt.end());
+  plan.log2phy.resize(plan.logcnt.size() * plan.max_count);
+  pool.parallel_for(plan.num_layers, [&](int64_t begin, int64_t end, int) {
+    for (int layer = static_cast<int>(begin); layer < end; ++layer) {
+      const auto table = row(plan.log2phy, layer, plan.num_experts * plan.max_count);
+      const auto rank = row(work.slot_rank, layer, plan.num_slots);
+      const auto expert = row(plan.phy2log, layer, plan.num_slots);
+      std::fill(table.begin(), table.end(), -1);
+      for (int slot = 0; slot < plan.num_slots; ++slot) {
+        table[expert[slot] * plan.max_count + rank[slot]] = slot;
+      }
+    }
+  });
+}
+
+// Experts that were on the GPU keep their slot; the others fill what is left, by ascending id.
+void number_slots(Plan& plan, int layer, LayerPlan& planned, const Plan* previous) {
+  const auto slots = row(plan.phy2log, layer, plan.num_slots);
+  std::fill(slots.begin(), slots.end(), -1);
+  for (int gpu = 0; gpu < plan.num_gpus; ++gpu) {
+    auto& experts = planned.experts_on[gpu];
+    std::sort(experts.begin(), experts.end());
+    const int first = plan.gpu_first_slot[gpu], last = plan.gpu_first_slot[gpu + 1];
+    if (previous != nullptr) {
+      for (int slot = first; slot < last; ++slot) {
+        const auto found = std::find(experts.begin(), experts.end(), previous->expert(layer, slot));
+        if (found == experts.end()) continue;
+        slots[slot] = *found;
+        experts.erase(found);
+      }
+    }
+    int slot = first;
+    for (const int32_t expert : experts) {
+      while (slots[slot] != -1) ++slot;
+      slots[slot] = expert;
+    }
+  }
+}
+
+// Time is divided evenly over the layers that are still to come.
+class Schedule {
+ public:
+  Schedule(const Options& options, int layers, int threads)
+      : steps_(options.steps_max), layers_(layers), threads_(threads) {
+    if (options.budget_ms > 0) {
+      end_ = steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                       std::chrono::duration<double, std::milli>(options.budget_ms));
+    }
+  }
+
+  Effort next() {
+    const int left = layers_ - started_.fetch_add(1);
+    if (!end_) return {.steps_max = steps_, .deadline = {}};
+    const auto now = steady_clock::now();
+    const auto share = (*end_ - now) * std::min(threads_, left) / std::max(left, 1);
+    return {.steps_max = steps_, .deadline = std::min(*end_, now + share)};
+  }
+
+ private:
+  int64_t steps_;
+  int layers_;
+  int threads_;
+  std::optional<steady_clock::time_point> end_;
+  std::atomic<int> started_ = 0;
+};
+
+// Plans all layers with plan_one(layer, effort); keeps the error of the first layer that has one.
+template <typename PlanOne>
+Result<std::vector<LayerPlan>> plan_layers(ThreadPool& pool, int layers, Schedule& schedule,
+                                           PlanOne plan_one) {
+  std::vector<LayerPlan> planned(layers);
+  std::vector<std::optional<Error>> errors(layers);
+  pool.parallel_for_dynamic(layers, 1, [&](int64_t begin, int64_t end, int) {
+    for (int layer = static_cast<int>(begin); layer < end; ++layer) {
+      Result<LayerPlan> result = plan_one(layer, schedule.next());
+      if (result) {
+        planned[layer] = *std::move(result);
+      } else {
+        errors[layer] = std::move(result).error();
+      }
+    }
+  });
+  for (int layer = 0; layer < layers; ++layer) {
+    if (errors[layer]) {
+      return std::unexpected(std::move(*errors[layer]).in(fmt::format("layer {}", layer)));
+    }
+  }
+  return planned;
+}
+
+void score(Plan& plan, const Problem& problem, const Layout& layout, const Plan* previous) {
+  double speed = 0;
+  for (int g = 0; g < plan.num_gpus; ++g) speed += layout.capacity[g] > 0 ? layout.speed[g] : 0;
+  for (int layer = 0; layer < plan.num_layers; ++layer) {
+    const double* load = problem.load.data() + static_cast<size_t>(layer) * plan.num_experts;
+    const auto experts = plan.experts(layer);
+    const int32_t* count = plan.logcnt.data() + static_cast<size_t>(layer) * plan.num_experts;
+    LayerQuality& q = plan.quality[layer];
+    double total = 0;
+    for (int e = 0; e < plan.num_experts; ++e) total += load[e];
+    q.mean = total / speed;
+    q.max = 0;
+    for (int g = 0; g < plan.num_gpus; ++g) {
+      double sum = 0;
+      for (int slot = plan.gpu_first_slot[g]; slot < plan.gpu_first_slot[g + 1]; ++slot) {
+        if (experts[slot] >= 0) sum += load[experts[slot]] / count[experts[slot]];
+      }
+      q.max = std::max(q.max, sum / layout.speed[g]);
+    }
+    q.imbalance = q.mean > 0 ? q.max / q.mean : 1;
+    // A bound found in exact arithmetic may exceed a sum of rounded shares by a few ulps.
+    q.lower_bound = std::min(q.lower_bound, q.max);
+    q.gap = q.lower_bound > 0 ? q.max / q.lower_bound - 1 : 0;
+    if (previous != nullptr) q.moves = count_moves(*previous, plan, layer);
+  }
+}
+
+Result<> check_previous(const Plan& previous, const Problem& problem, const Layout& layout) {
+  const auto same = [](const char* name, int value, int expected) -> Result<> {
+    if (value == expected) return {};
+    return fail(Code::kInvalidArgument,
+                fmt::format("the previous plan has {} {}; the problem has {}", name, value, expected));
+  };
+  TRY(same("num_layers", previous.num_layers, problem.num_layers));
+  TRY(same("num_experts", previous.num_experts, problem.num_experts));
+  TRY(same("num_gpus", previous.num_gpus, problem.num_gpus));
+  TRY(same("num_nodes", previous.num_nodes, problem.num_nodes));
+  TRY(same("slots", previous.num_slots, layout.num_slots));
+  if (!std::equal(layout.first_slot.begin(), layout.first_slot.end(),
+                  previous.gpu_first_slot.begin())) {
+    return fail(Code::kInvalidArgument,
+                "the previous plan has other slots per GPU than the problem");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> validate(const Problem& problem, const Options& options) {
+  TRY(make_layout(problem, options));
+  return {};
+}
+
+Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem,
+                        const Options& given, const Plan* previous) {
+  Options options = given;
+  if (options.policy == Policy::kAuto) {
+    options.policy = previous != nullptr ? Policy::kIncremental : Policy::kOptimal;
+  }
+  if (options.policy == Policy::kIncremental && previous == nullptr) {
+    return fail(Code::kInvalidArgument, "the incremental policy needs a previous plan");
+  }
+  const Layout layout = TRY(make_layout(problem, options));
+  if (previous != nullptr) TRY(check_previous(*previous, problem, layout));
+  Workspace::Impl& work = workspace.impl();
+  ThreadPool& pool = work.pool_of(std::min(options.threads, problem.num_layers));
+  shape_plan(plan, problem, layout, options);
+  if (options.policy == Policy::kReference) {
+    plan_by_reference(plan, work, pool, problem, options);
+  } else {
+    Schedule schedule(options, problem.num_layers, pool.size());
+    const Rng rng(options.seed);
+    std::vector<LayerPlan> planned =
+        TRY(plan_layers(pool, problem.num_layers, schedule, [&](int layer, const Effort& effort) {
+          return plan_layer(problem, layout, layer, effort, rng.fork(layer));
+        }));
+    for (int layer = 0; layer < plan.num_layers; ++layer) {
+      number_slots(plan, layer, planned[layer], previous);
+      plan.quality[layer].lower_bound = planned[layer].lower_bound;
+      plan.cut_short |= planned[layer].cut_short;
+    }
+    TRY(index_plan(plan));
+  }
+  score(plan, problem, layout, previous);
+  return {};
+}
+
+Result<Plan> rebalance(const Problem& problem, const Options& options, const Plan* previous) {
+  Plan plan;
+  Workspace workspace;
+  TRY(rebalance_into(plan, workspace, problem, options, previous));
+  return plan;
+}
+
+}  // namespace hadal::eplb

@@ -158,7 +158,8 @@ bool is_pairs(const Cell& cell) {
 
 PairsResult solve_pairs(const Cell& cell, double known, double lower_bound, const Effort& effort) {
   const double speed = cell.speed.front();
-  PairsResult result{.lower_bound = lower_bound};
+  PairsResult result;
+  result.lower_bound = lower_bound;
   Fold fold(cell);
   double low = lower_bound, high = known;
   while (high - low > kPrecision * high && fold.steps() < effort.steps_max) {

@@ -1,5 +1,6 @@
 // rebalance(): checks the problem, plans its layers in parallel, numbers the slots.
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <numeric>
 

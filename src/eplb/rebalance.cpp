@@ -1,6 +1,8 @@
 // rebalance(): checks the problem, plans its layers in parallel, numbers the slots.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <optional>
 #include <memory>
 #include <numeric>
 
@@ -131,13 +133,10 @@ void number_slots(Plan& plan, int layer, LayerPlan& planned, const Plan* previou
 // Time is divided evenly over the layers that are still to come.
 class Schedule {
  public:
-  Schedule(const Options& options, int layers, int threads)
-      : steps_(options.steps_max), layers_(layers), threads_(threads) {
-    if (options.budget_ms > 0) {
-      end_ = steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
-                                       std::chrono::duration<double, std::milli>(options.budget_ms));
-    }
-  }
+  Schedule(int64_t steps, std::optional<steady_clock::time_point> end, int layers, int threads)
+      : steps_(steps), layers_(layers), threads_(threads), end_(end) {}
+  Schedule(const Schedule& other)
+      : Schedule(other.steps_, other.end_, other.layers_, other.threads_) {}
 
   Effort next() {
     const int left = layers_ - started_.fetch_add(1);
@@ -156,14 +155,14 @@ class Schedule {
 };
 
 // Plans all layers with plan_one(layer, effort); keeps the error of the first layer that has one.
-template <typename PlanOne>
-Result<std::vector<LayerPlan>> plan_layers(ThreadPool& pool, int layers, Schedule& schedule,
-                                           PlanOne plan_one) {
-  std::vector<LayerPlan> planned(layers);
+template <typename Planned, typename PlanOne>
+Result<std::vector<Planned>> plan_layers(ThreadPool& pool, int layers, Schedule schedule,
+                                         PlanOne plan_one) {
+  std::vector<Planned> planned(layers);
   std::vector<std::optional<Error>> errors(layers);
   pool.parallel_for_dynamic(layers, 1, [&](int64_t begin, int64_t end, int) {
     for (int layer = static_cast<int>(begin); layer < end; ++layer) {
-      Result<LayerPlan> result = plan_one(layer, schedule.next());
+      Result<Planned> result = plan_one(layer, schedule.next());
       if (result) {
         planned[layer] = *std::move(result);
       } else {
@@ -225,6 +224,95 @@ Result<> check_previous(const Plan& previous, const Problem& problem, const Layo
   return {};
 }
 
+// The optimal and incremental policies for all layers.
+class Planner {
+ public:
+  Planner(const Problem& problem, const Layout& layout, const Options& options, ThreadPool& pool)
+      : problem_(problem), layout_(layout), options_(options), pool_(pool), rng_(options.seed) {}
+
+  Result<std::vector<LayerPlan>> fresh(double until) {
+    return plan_layers<LayerPlan>(
+        pool_, problem_.num_layers, schedule(until), [&](int layer, const Effort& effort) {
+          return plan_layer(problem_, layout_, layer, effort, rng_.fork(layer));
+        });
+  }
+
+  // A fresh plan says what is possible. All layers get the same tolerance above it: the one asked for,
+  // or where that takes more moves than allowed, the smallest that does not, found by bisection.
+  Result<std::vector<LayerPlan>> incremental(const Plan& previous) {
+    const std::vector<LayerPlan> best = TRY(fresh(0.3));
+    std::vector<IncrementalResult> result = TRY(replan(previous, best, options_.tolerance, 0.6));
+    if (options_.moves_max >= 0 && cost_of(result) > options_.moves_max) {
+      double low = options_.tolerance, high = std::max(1.0, 2 * low);
+      for (; cost_of(result = TRY(replan(previous, best, high, 1))) > options_.moves_max; high *= 4) {
+        if (high > 1e6) break;  // even the repairs that the problem forces cost more
+        low = high;
+      }
+      for (int i = 0; i < kBisections && high < 1e6; ++i) {
+        const double middle = std::sqrt(low * high);
+        auto tried = TRY(replan(previous, best, middle, 1));
+        if (cost_of(tried) <= options_.moves_max) {
+          high = middle;
+          result = std::move(tried);
+        } else {
+          low = middle;
+        }
+      }
+    }
+    std::vector<LayerPlan> planned;
+    for (int layer = 0; layer < problem_.num_layers; ++layer) {
+      planned.push_back(std::move(result[layer].plan));
+      planned.back().lower_bound = best[layer].lower_bound;
+      planned.back().cut_short |= best[layer].cut_short;
+    }
+    return planned;
+  }
+
+ private:
+  static constexpr int kBisections = 8;
+
+  // `until`: the part of the time budget that is over when this stage must end.
+  Schedule schedule(double until) const {
+    std::optional<steady_clock::time_point> end;
+    if (options_.budget_ms > 0) {
+      end = start_ + std::chrono::duration_cast<steady_clock::duration>(
+                         std::chrono::duration<double, std::milli>(options_.budget_ms * until));
+    }
+    return {options_.steps_max, end, problem_.num_layers, pool_.size()};
+  }
+
+  Result<std::vector<IncrementalResult>> replan(const Plan& previous,
+                                                const std::vector<LayerPlan>& best,
+                                                double tolerance, double until) {
+    return plan_layers<IncrementalResult>(
+        pool_, problem_.num_layers, schedule(until), [&](int layer, const Effort& effort) {
+          std::vector<std::vector<int32_t>> on(problem_.num_gpus);
+          for (int g = 0; g < problem_.num_gpus; ++g) {
+            for (int slot = layout_.first_slot[g]; slot < layout_.first_slot[g + 1]; ++slot) {
+              const int expert = previous.expert(layer, slot);
+              if (expert >= 0) on[g].push_back(expert);
+            }
+          }
+          return replan_layer(problem_, layout_, layer, on,
+                              best[layer].max_time * (1 + tolerance), options_.move_cost, effort,
+                              rng_.fork(layer));
+        });
+  }
+
+  static double cost_of(const std::vector<IncrementalResult>& layers) {
+    double cost = 0;
+    for (const auto& layer : layers) cost += layer.cost;
+    return cost;
+  }
+
+  const Problem& problem_;
+  const Layout& layout_;
+  const Options& options_;
+  ThreadPool& pool_;
+  Rng rng_;
+  steady_clock::time_point start_ = steady_clock::now();
+};
+
 }  // namespace
 
 Result<> validate(const Problem& problem, const Options& options) {
@@ -249,12 +337,9 @@ Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem
   if (options.policy == Policy::kReference) {
     plan_by_reference(plan, work, pool, problem, options);
   } else {
-    Schedule schedule(options, problem.num_layers, pool.size());
-    const Rng rng(options.seed);
+    Planner planner(problem, layout, options, pool);
     std::vector<LayerPlan> planned =
-        TRY(plan_layers(pool, problem.num_layers, schedule, [&](int layer, const Effort& effort) {
-          return plan_layer(problem, layout, layer, effort, rng.fork(layer));
-        }));
+        TRY(options.policy == Policy::kOptimal ? planner.fresh(1) : planner.incremental(*previous));
     for (int layer = 0; layer < plan.num_layers; ++layer) {
       number_slots(plan, layer, planned[layer], previous);
       plan.quality[layer].lower_bound = planned[layer].lower_bound;

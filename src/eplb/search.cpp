@@ -6,7 +6,6 @@ namespace hadal::eplb {
 namespace {
 
 constexpr double kAimFraction = 0.2;     // T = best - 0.2 (best - bound)
-constexpr double kMarginStart = 0.001;   // accepted worsening at the start, relative to the bound
 constexpr int kTransferOneIn = 4;        // every fourth step tries to change replica counts
 constexpr int kStepsPerClockLook = 64;
 constexpr int kStepsPerRecompute = 4096;  // bounds the rounding that incremental sums collect
@@ -28,7 +27,9 @@ class Search {
         break;
       }
       if (step % kStepsPerRecompute == 0) now_.recompute();
-      margin_ = kMarginStart * bound_ *
+      // Accepted worsening: at first the bound over the number of slots (0.35 % for 288; larger ones
+      // wander, smaller ones get stuck in small cells), then less and less.
+      margin_ = bound_ / now_.cell().slots *
                 (1 - static_cast<double>(step) / static_cast<double>(effort.steps_max));
       const int hot = pick_hot();
       if (hot < 0) continue;

@@ -20,7 +20,7 @@ class Assigner {
         layout_(layout),
         layer_(layer),
         groups_(problem.num_groups),
-        nodes_(static_cast<int>(layout.live_gpus.size())),
+        nodes_(layout.live_nodes()),
         group_size_(problem.num_experts / problem.num_groups),
         floor_(groups_ / nodes_) {
     for (int j = 1; j < nodes_; ++j) alike_ = alike_ && alike(0, j);
@@ -42,8 +42,8 @@ class Assigner {
 
  private:
   bool alike(int a, int b) const {
-    const auto& x = layout_.live_gpus[a];
-    const auto& y = layout_.live_gpus[b];
+    const auto x = layout_.gpus_of(a);
+    const auto y = layout_.gpus_of(b);
     if (x.size() != y.size()) return false;
     for (size_t i = 0; i < x.size(); ++i) {
       if (layout_.capacity[x[i]] != layout_.capacity[y[i]]) return false;
@@ -54,11 +54,11 @@ class Assigner {
 
   int ceiling() const { return floor_ + (groups_ % nodes_ != 0); }
   bool fits(int node, int groups) const {
-    return groups * group_size_ <= layout_.slots_on(layout_.live_gpus[node]);
+    return groups * group_size_ <= layout_.slots_on(layout_.gpus_of(node));
   }
   double speed_of(int node) const {
     double speed = 0;
-    for (const int g : layout_.live_gpus[node]) speed += layout_.speed[g];
+    for (const int g : layout_.gpus_of(node)) speed += layout_.speed[g];
     return speed;
   }
   double load_of(int group) const {
@@ -123,7 +123,7 @@ class Assigner {
       for (int i = 0; i < group_size_; ++i) experts.push_back(g * group_size_ + i);
     }
     return value =
-               quick_bound(make_cell(problem_, layout_, layer_, experts, layout_.live_gpus[node]));
+               quick_bound(make_cell(problem_, layout_, layer_, experts, layout_.gpus_of(node)));
   }
 
   double cost_of(const std::vector<int>& node_of) {

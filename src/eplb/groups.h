@@ -16,7 +16,7 @@ namespace hadal::eplb {
 constexpr int kGroupsExactMax = 16;
 
 struct GroupAssignment {
-  std::vector<int> node_of;  // per group: index into Layout::live_gpus
+  std::vector<int> node_of;  // per group: a live node of the layout
   double lower_bound = 0;    // no assignment has a smaller largest cost (0 if not proven)
 };
 

@@ -397,28 +397,28 @@ std::optional<Placement> keep(const Cell& cell, const std::vector<std::vector<in
   return placement;
 }
 
-// The node that holds all of each group's experts, as an index into Layout::live_gpus; empty if some
+// The node that holds all of each group's experts, as a live node; empty if some
 // group is spread, or a node has more groups than its slots can hold.
 std::vector<int> previous_nodes(const Problem& problem, const Layout& layout,
                                 const std::vector<std::vector<int32_t>>& previous) {
   const int group_size = problem.num_experts / problem.num_groups;
   std::vector<int> node_of(problem.num_groups, -1);
-  for (size_t j = 0; j < layout.live_gpus.size(); ++j) {
-    for (const int gpu : layout.live_gpus[j]) {
+  for (int j = 0; j < layout.live_nodes(); ++j) {
+    for (const int gpu : layout.gpus_of(j)) {
       for (const int32_t e : previous[gpu]) {
         int& node = node_of[e / group_size];
-        if (node >= 0 && node != static_cast<int>(j)) return {};
-        node = static_cast<int>(j);
+        if (node >= 0 && node != j) return {};
+        node = j;
       }
     }
   }
-  std::vector<int> experts(layout.live_gpus.size(), 0);
+  std::vector<int> experts(layout.live_nodes(), 0);
   for (const int node : node_of) {
     if (node < 0) return {};
     experts[node] += group_size;
   }
-  for (size_t j = 0; j < experts.size(); ++j) {
-    if (experts[j] > layout.slots_on(layout.live_gpus[j])) return {};
+  for (int j = 0; j < layout.live_nodes(); ++j) {
+    if (experts[j] > layout.slots_on(layout.gpus_of(j))) return {};
   }
   return node_of;
 }
@@ -428,9 +428,9 @@ void exchange_groups(const Problem& problem, const Layout& layout, int layer, do
                      std::vector<int>& node_of) {
   const auto bound = [&](int node) {
     return quick_bound(make_cell(problem, layout, layer, experts_on_node(problem, node_of, node),
-                                 layout.live_gpus[node]));
+                                 layout.gpus_of(node)));
   };
-  const int nodes = static_cast<int>(layout.live_gpus.size());
+  const int nodes = layout.live_nodes();
   std::vector<double> time(nodes);
   for (int j = 0; j < nodes; ++j) time[j] = bound(j);
   for (int round = 0; round < problem.num_groups; ++round) {

@@ -143,14 +143,17 @@ Result<> fill_speed_and_life(const Problem& p, Layout& layout) {
     }
     layout.capacity[g] = 0;
   }
-  const int per_node = p.num_gpus / p.num_nodes;
-  for (int j = 0; j < p.num_nodes; ++j) {
-    std::vector<int> live;
-    for (int g = j * per_node; g < (j + 1) * per_node; ++g) {
-      layout.node.push_back(j);
-      if (layout.capacity[g] > 0) live.push_back(g);
-    }
-    if (!live.empty()) layout.live_gpus.push_back(std::move(live));
+  layout.node.clear();
+  layout.live.clear();
+  layout.live_end.clear();
+  for (int g = 0; g < p.num_gpus; ++g) {
+    const int node = g / (p.num_gpus / p.num_nodes);
+    layout.node.push_back(node);
+    if (layout.capacity[g] == 0) continue;
+    const bool first = layout.live.empty() || layout.node[layout.live.back()] != node;
+    if (first) layout.live_end.push_back(0);
+    layout.live.push_back(g);
+    layout.live_end.back() = static_cast<int>(layout.live.size());
   }
   layout.replicas = std::accumulate(layout.capacity.begin(), layout.capacity.end(), 0);
   if (layout.replicas < p.num_experts) {
@@ -161,7 +164,7 @@ Result<> fill_speed_and_life(const Problem& p, Layout& layout) {
 }
 
 Result<> check_constraints(const Problem& p, const Layout& layout) {
-  const int live_nodes = static_cast<int>(layout.live_gpus.size());
+  const int live_nodes = layout.live_nodes();
   TRY(check_range("min_nodes_per_expert", p.min_nodes_per_expert, 1, live_nodes));
   if (p.min_nodes_per_expert > 1 && layout.scope == Scope::kHierarchical && live_nodes > 1) {
     return invalid("min_nodes_per_expert is {}; hierarchical scope keeps an expert on one node, use "
@@ -198,16 +201,15 @@ Result<> check_constraints(const Problem& p, const Layout& layout) {
 
 }  // namespace
 
-int Layout::slots_on(const std::vector<int>& gpus) const {
+int Layout::slots_on(std::span<const int> gpus) const {
   int slots = 0;
   for (const int g : gpus) slots += capacity[g];
   return slots;
 }
 
-Result<Layout> make_layout(const Problem& problem, const Options& options) {
+Result<> make_layout(const Problem& problem, const Options& options, Layout& layout) {
   TRY(check_sizes(problem));
   TRY(check_load(problem));
-  Layout layout;
   layout.scope = TRY(choose_scope(problem, options));
   TRY(check_groups(problem, layout.scope));
   if (options.policy == Policy::kReference) TRY(check_reference(problem));
@@ -222,11 +224,11 @@ Result<Layout> make_layout(const Problem& problem, const Options& options) {
   if (!(options.tolerance >= 0)) {
     return invalid("tolerance is {}; it must be >= 0", options.tolerance);
   }
-  return layout;
+  return {};
 }
 
 Cell make_cell(const Problem& problem, const Layout& layout, int layer,
-               const std::vector<int>& experts, const std::vector<int>& gpus) {
+               std::span<const int> experts, std::span<const int> gpus) {
   Cell cell;
   const int slots = cell.slots = layout.slots_on(gpus);
   cell.nodes_min = problem.min_nodes_per_expert;
@@ -246,7 +248,7 @@ Cell make_cell(const Problem& problem, const Layout& layout, int layer,
     cell.speed.push_back(layout.speed[g]);
     cell.node.push_back(layout.node[g]);
   }
-  const auto local = [](const std::vector<int>& ids, int id) {
+  const auto local = [](std::span<const int> ids, int id) {
     return static_cast<int>(std::find(ids.begin(), ids.end(), id) - ids.begin());
   };
   for (const Pin& pin : problem.pins) {

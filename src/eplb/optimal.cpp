@@ -57,14 +57,13 @@ std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int
     Piece& whole = pieces.emplace_back();
     whole.experts.resize(problem.num_experts);
     std::iota(whole.experts.begin(), whole.experts.end(), 0);
-    for (const auto& gpus : layout.live_gpus) {
-      whole.gpus.insert(whole.gpus.end(), gpus.begin(), gpus.end());
-    }
+    whole.gpus = layout.live;
   } else {
-    for (size_t j = 0; j < layout.live_gpus.size(); ++j) {
+    for (int j = 0; j < layout.live_nodes(); ++j) {
+      const auto gpus = layout.gpus_of(j);
       pieces.push_back({.cell = {},
-                        .experts = experts_on_node(problem, node_of, static_cast<int>(j)),
-                        .gpus = layout.live_gpus[j]});
+                        .experts = experts_on_node(problem, node_of, j),
+                        .gpus = {gpus.begin(), gpus.end()}});
     }
   }
   for (Piece& p : pieces) p.cell = make_cell(problem, layout, layer, p.experts, p.gpus);

@@ -30,8 +30,8 @@ struct Piece {
   std::vector<int> gpus;     // cluster id of each of the cell's GPUs
 };
 
-/// The pieces of a layer when groups live on `node_of` (indices into Layout::live_gpus; empty in global
-/// scope, where there is one piece). Cells must stay where they are: placements point to them.
+/// The pieces of a layer when groups live on `node_of` (live nodes of the layout; empty in global scope,
+/// where there is one piece). Cells must stay where they are: placements point to them.
 std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int layer,
                                const std::vector<int>& node_of);
 

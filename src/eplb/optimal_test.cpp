@@ -145,16 +145,15 @@ TEST(Optimal, GroupsAreAssignedExactly) {
     std::vector<double> speed(p.num_gpus, 1);
     if (round % 2 == 0) speed[0] = 0.5;
     p.gpu_speed = speed;
-    const auto layout = make_layout(p, {});
-    ASSERT_TRUE(layout.has_value()) << layout.error().message;
-    const auto found = assign_groups(p, *layout, 0);
+    Layout layout;
+    ASSERT_TRUE(make_layout(p, {}, layout).has_value());
+    const auto found = assign_groups(p, layout, 0);
     ASSERT_TRUE(found.has_value());
     const auto cost_of = [&](const std::vector<int>& node_of) {
       double worst = 0;
       for (int j = 0; j < p.num_nodes; ++j) {
-        worst = std::max(worst, quick_bound(make_cell(p, *layout, 0,
-                                                      experts_on_node(p, node_of, j),
-                                                      layout->live_gpus[j])));
+        worst = std::max(worst, quick_bound(make_cell(p, layout, 0, experts_on_node(p, node_of, j),
+                                                      layout.gpus_of(j))));
       }
       return worst;
     };

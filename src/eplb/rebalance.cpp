@@ -24,6 +24,7 @@ struct Workspace::Impl {
   };
   std::vector<PerThread> threads;
   std::vector<int32_t> slot_rank;  // [layers][slots]
+  Layout layout;
   std::unique_ptr<ThreadPool> pool;
 
   ThreadPool& pool_of(int size) {
@@ -316,8 +317,8 @@ class Planner {
 }  // namespace
 
 Result<> validate(const Problem& problem, const Options& options) {
-  TRY(make_layout(problem, options));
-  return {};
+  Layout layout;
+  return make_layout(problem, options, layout);
 }
 
 Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem,
@@ -329,9 +330,10 @@ Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem
   if (options.policy == Policy::kIncremental && previous == nullptr) {
     return fail(Code::kInvalidArgument, "the incremental policy needs a previous plan");
   }
-  const Layout layout = TRY(make_layout(problem, options));
-  if (previous != nullptr) TRY(check_previous(*previous, problem, layout));
   Workspace::Impl& work = workspace.impl();
+  const Layout& layout = work.layout;
+  TRY(make_layout(problem, options, work.layout));
+  if (previous != nullptr) TRY(check_previous(*previous, problem, layout));
   ThreadPool& pool = work.pool_of(std::min(options.threads, problem.num_layers));
   shape_plan(plan, problem, layout, options);
   if (options.policy == Policy::kReference) {

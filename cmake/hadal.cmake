@@ -70,7 +70,7 @@ function(hadal_folder)
   endif()
   if(ARG_BENCHES)
     add_executable(${name}_bench ${ARG_BENCHES})
-    target_link_libraries(${name}_bench PRIVATE ${library} benchmark::benchmark fmt::fmt
+    target_link_libraries(${name}_bench PRIVATE ${library} benchmark::benchmark_main fmt::fmt
                                                 ${ARG_LINKS})
     set_property(GLOBAL APPEND PROPERTY HADAL_BENCHES ${name}_bench)
   endif()

@@ -1,14 +1,16 @@
 // Time as an object, so that the code that waits for it can run in a simulator.
 //
-// Everything in hadal that reads a clock or sleeps does so through a Clock that it was given. A program
-// passes a RealClock; a test or the simulator a VirtualClock, whose time stands still until somebody
-// moves it.
+// Everything in hadal that reads a clock or sleeps does so through a Clock that it was given. A
+// program passes a RealClock; a test or the simulator a VirtualClock, whose time stands still until
+// somebody moves it.
 //
-// Unit: int64_t nanoseconds, always, named *_ns. now_ns() is monotonic, with an origin that means nothing;
-// wall_ns() counts from 1970 UTC, may jump, and is for showing and storing only. Sums saturate: a deadline
-// too far away is one that never comes. Clocks are safe from any thread.
+// Unit: int64_t nanoseconds, always, named *_ns. now_ns() is monotonic, never negative, and its
+// origin means nothing; wall_ns() counts from 1970 UTC, may jump, and is for showing and storing
+// only. Sums saturate: a deadline too far away is one that never comes. Clocks are safe from any
+// thread.
 #pragma once
 
+#include <compare>
 #include <condition_variable>
 #include <cstdint>
 #include <limits>
@@ -26,7 +28,8 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 /// a + b, held at the ends of the range.
 constexpr int64_t add_ns(int64_t a, int64_t b) {
   int64_t sum = 0;
-  if (__builtin_add_overflow(a, b, &sum)) return b > 0 ? kNever : std::numeric_limits<int64_t>::min();
+  if (__builtin_add_overflow(a, b, &sum))
+    return b > 0 ? kNever : std::numeric_limits<int64_t>::min();
   return sum;
 }
 
@@ -50,11 +53,11 @@ class RealClock final : public Clock {
   void sleep_until(int64_t time_ns) override;
 };
 
-/// Time that moves only by advance(). Sleeping threads wake one after another in the order of their
-/// times, those of equal times in the order in which they went to sleep; now_ns() shows each its own
-/// time when it wakes, and the next wakes only after it has done so.
-///
-/// A simulator of one thread never sleeps here: it asks next_wake_ns() of its own queue and advances.
+/// Time that moves only by advance(). Sleeping threads wake one after another, in the order of
+/// their times and then of their arrival: the next one wakes only after the one before has left
+/// sleep_until(). What they do next runs concurrently; a test that wants one at a time advances to
+/// next_wake_ns() and waits for the effect. A simulator that runs everything in one thread never
+/// sleeps, it only advances.
 class VirtualClock final : public Clock {
  public:
   /// `wall_start_ns` is wall_ns() when now_ns() is 0; they move together.
@@ -64,9 +67,12 @@ class VirtualClock final : public Clock {
   int64_t wall_ns() const override;
   void sleep_until(int64_t time_ns) override;
 
-  /// Moves the time by `duration_ns` >= 0 and wakes every thread whose time that reaches. A thread that
-  /// goes to sleep again during the call is woken by it too only if it does so before the last step.
+  /// Moves the time by `duration_ns` >= 0 in steps, and returns when every thread whose time a step
+  /// reached is awake.
   void advance(int64_t duration_ns);
+
+  /// The earliest time that a thread sleeps for, kNever if none does.
+  int64_t next_wake_ns() const;
 
   /// Blocks until `count` threads sleep: how a test knows that its threads have arrived.
   void wait_for_sleepers(int count);
@@ -82,8 +88,8 @@ class VirtualClock final : public Clock {
   std::set<Sleeper> sleepers_;
 };
 
-/// A point in time after which an operation gives up. Made once at the edge, from a timeout, and handed
-/// down, so that retries and sub-operations share it.
+/// A point in time after which an operation gives up. Made once at the edge, from a timeout, and
+/// handed down, so that retries and sub-operations share it.
 class Deadline {
  public:
   static Deadline never() { return Deadline(kNever); }
@@ -98,18 +104,17 @@ class Deadline {
   /// What is left, 0 when it has passed, kNever for never().
   int64_t left_ns(const Clock& clock) const {
     if (time_ns_ == kNever) return kNever;
-    const int64_t now = clock.now_ns();
-    return now >= time_ns_ ? 0 : add_ns(time_ns_, now == kMin ? kNever : -now);
+    const int64_t now_ns = clock.now_ns();
+    return now_ns >= time_ns_ ? 0 : time_ns_ - now_ns;
   }
 
   /// What is left as poll() and epoll_wait() take it: milliseconds rounded up, -1 for never().
   int poll_timeout_ms(const Clock& clock) const;
 
-  friend Deadline earlier(Deadline a, Deadline b) { return a.time_ns_ < b.time_ns_ ? a : b; }
+  friend bool operator==(Deadline, Deadline) = default;
+  friend auto operator<=>(Deadline, Deadline) = default;  // std::min gives the earlier
 
  private:
-  static constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
-
   explicit Deadline(int64_t time_ns) : time_ns_(time_ns) {}
 
   int64_t time_ns_;

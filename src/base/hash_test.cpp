@@ -32,11 +32,16 @@ TEST(Hash, EveryLengthClassOfXxh3) {
     size_t size;
     uint64_t plain, seeded;
   } cases[] = {
-      {1, 0xc44bdff4074eecdb, 0x032be332dd766ef8},    {6, 0x27b56a84cd2d7325, 0x84589c116ab59ab9},
-      {12, 0xa713daf0dfbb77e7, 0xe7303e1b2336de0e},   {24, 0xa3fe70bf9d3510eb, 0x850e80fc35bdd690},
-      {80, 0xbcdefbbb2c47c90a, 0xc6dd0cb699532e73},   {195, 0xcd94217ee362ec3a, 0xba68003d370cb3d9},
-      {403, 0xcdeb804d65c6dea4, 0x6259f6ecfd6443fd},  {512, 0x617e49599013cb6b, 0x3ce457de14c27708},
-      {2048, 0xdd59e2c3a5f038e0, 0x66f81670669ababc}, {2367, 0xcb37aeb9e5d361ed, 0xd2db3415b942b42a},
+      {1, 0xc44bdff4074eecdb, 0x032be332dd766ef8},
+      {6, 0x27b56a84cd2d7325, 0x84589c116ab59ab9},
+      {12, 0xa713daf0dfbb77e7, 0xe7303e1b2336de0e},
+      {24, 0xa3fe70bf9d3510eb, 0x850e80fc35bdd690},
+      {80, 0xbcdefbbb2c47c90a, 0xc6dd0cb699532e73},
+      {195, 0xcd94217ee362ec3a, 0xba68003d370cb3d9},
+      {403, 0xcdeb804d65c6dea4, 0x6259f6ecfd6443fd},
+      {512, 0x617e49599013cb6b, 0x3ce457de14c27708},
+      {2048, 0xdd59e2c3a5f038e0, 0x66f81670669ababc},
+      {2367, 0xcb37aeb9e5d361ed, 0xd2db3415b942b42a},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(hash_bytes(std::span(data).first(c.size)), c.plain) << c.size;

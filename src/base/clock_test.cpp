@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/virtual_clock.h"
+
 namespace hadal {
 namespace {
 

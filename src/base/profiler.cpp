@@ -217,7 +217,7 @@ struct Profiler::Impl {
   explicit Impl(const Options& options_in)
       : options(options_in), tsc(options_in.use_tsc && has_invariant_tsc()) {
     start = anchor();
-    const Anchor wall = take_anchor([] { return uint64_t(clock_ns(CLOCK_MONOTONIC)); },
+    const Anchor wall = take_anchor([] { return static_cast<uint64_t>(clock_ns(CLOCK_MONOTONIC)); },
                                     [] { return clock_ns(CLOCK_REALTIME); });
     // Kineto's base: the same for all processes of about three months, so that their traces can be
     // laid side by side, and late enough that nanoseconds since then fit a double.
@@ -347,11 +347,15 @@ std::string Profiler::to_json() const {
 // Head, names of process and threads, then each thread's events by time. The lock is held for a
 // copy of the list only: a thread that attaches for the first time must not wait for a disk.
 void Profiler::Impl::render(Output& out) {
-  std::vector<std::pair<const ThreadLog*, std::string>> threads;
+  struct Thread {
+    const ThreadLog* log;
+    std::string name;
+  };
+  std::vector<Thread> threads;
   int64_t total_dropped = 0;
   {
     const std::scoped_lock lock(mutex);
-    for (const auto& log : logs) threads.emplace_back(log.get(), log->name);
+    for (const auto& log : logs) threads.push_back({log.get(), log->name});
     total_dropped = dropped();
   }
   const Anchor end = anchor();
@@ -364,16 +368,16 @@ void Profiler::Impl::render(Output& out) {
       << "},\n\"traceEvents\":[\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":" << pid
       << ",\"tid\":0,\"args\":{\"name\":" << Quoter::quote(options.process_name) << "}}";
   int64_t index = 0;
-  for (const auto& [log, name] : threads) {
+  for (const Thread& thread : threads) {
     const auto metadata = [&](std::string_view kind) -> Output& {
       return out << ",\n{\"ph\":\"M\",\"name\":\"" << kind << "\",\"pid\":" << pid
-                 << ",\"tid\":" << int64_t{log->tid} << ",\"args\":{";
+                 << ",\"tid\":" << int64_t{thread.log->tid} << ",\"args\":{";
     };
-    metadata("thread_name") << "\"name\":" << Quoter::quote(name) << "}}";
+    metadata("thread_name") << "\"name\":" << Quoter::quote(thread.name) << "}}";
     metadata("thread_sort_index") << "\"sort_index\":" << index++ << "}}";
   }
   Quoter quoted;
-  for (const auto& [log, name] : threads) render_thread(out, quoted, *log, end);
+  for (const Thread& thread : threads) render_thread(out, quoted, *thread.log, end);
   out << "\n]}\n";
 }
 

@@ -97,11 +97,11 @@ std::string read_line_starting(const std::string& path, std::string_view prefix)
 }
 
 // "200000 100000" is 2; "max 100000" and anything unreadable is 0.
-int parse_cpu_max(std::string_view text) {
+int parse_cpu_max(const std::string& text) {
   int64_t quota = 0;
   int64_t period = 0;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, quota);
+  const char* const end = text.c_str() + text.size();
+  const auto first = std::from_chars(text.c_str(), end, quota);
   if (first.ec != std::errc() || first.ptr == end) return 0;
   const auto second = std::from_chars(first.ptr + 1, end, period);
   if (second.ec != std::errc() || quota <= 0 || period <= 0) return 0;

@@ -225,6 +225,7 @@ TEST(ThreadPool, CallersTakeTurns) {
   // counts.
   std::vector<int64_t> count(3, 0);
   std::vector<std::thread> callers;
+  callers.reserve(4);
   for (int caller = 0; caller < 4; ++caller) {
     callers.emplace_back([&] {
       for (int round = 0; round < 500; ++round) {
@@ -312,7 +313,9 @@ TEST(ThreadPoolDeathTest, AnExceptionEndsTheProgram) {
   EXPECT_DEATH(
       {
         ThreadPool pool({.threads = 2});
-        pool.parallel_for(2, [](int64_t, int64_t, int) { throw std::runtime_error("lost"); });
+        pool.parallel_for(2, [](int64_t begin, int64_t, int) {
+          if (begin == 1) throw std::runtime_error("lost");
+        });
       },
       "lost");
 }

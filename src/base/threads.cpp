@@ -49,15 +49,20 @@ void cpu_relax() {
 bool spin_while(const std::atomic<uint32_t>& word, uint32_t value, int spin_us) {
   if (word.load(std::memory_order_acquire) != value) return true;
   if (spin_us == 0) return false;
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(spin_us);
+  // The clock costs 25 ns and a pause 15 to 40: look at the word often, at the clock rarely.
+  constexpr int kPauses = 32;
+  // If that took so long, this thread was off its core: others want it, and spinning is theft.
+  constexpr std::chrono::microseconds kPreempted(10);
+  const auto begin = std::chrono::steady_clock::now();
+  auto now = begin;
+  auto last = begin;
   do {
-    // The clock costs 25 ns and a pause about 15 to 40: look at the word often, at the clock
-    // rarely.
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < kPauses; ++i) {
       cpu_relax();
       if (word.load(std::memory_order_acquire) != value) return true;
     }
-  } while (std::chrono::steady_clock::now() < deadline);
+    last = std::exchange(now, std::chrono::steady_clock::now());
+  } while (now - last < kPreempted && now - begin < std::chrono::microseconds(spin_us));
   return false;
 }
 
@@ -85,6 +90,7 @@ enum : uint32_t { kIdle, kParked, kPosted, kRunning, kAwaited, kStop };
 
 struct alignas(kCacheLine) Worker {
   std::atomic<uint32_t> state{kIdle};
+  std::atomic<int> cpu{-1};  // where its last share began
   std::thread thread;
 };
 
@@ -165,15 +171,16 @@ struct ThreadPool::Impl {
     int shares = 0;
     RangeFn fn;
     Profiler* profiler = nullptr;
+    int caller_cpu = -1;
   };
 
   explicit Impl(int threads) : workers(static_cast<size_t>(threads)) {}
 
   void run_share(int worker);
-  void work(int worker);
+  void work(int index);
   void call(const Job& next);
-  bool take_back(int worker);
-  void wait_for(int worker);
+  bool take_back(int index);
+  void wait_for(int index);
 
   std::vector<Worker> workers;  // [0] is the caller's and stays kIdle
   int spin_us = 0;
@@ -200,43 +207,53 @@ void ThreadPool::Impl::run_share(int worker) {
   current_region = outer;
 }
 
-// The life of a worker thread.
-void ThreadPool::Impl::work(int worker) {
-  std::atomic<uint32_t>& state = workers[static_cast<size_t>(worker)].state;
+// The life of a worker thread. It does not spin on the caller's core: on a busy machine the kernel
+// wakes a worker there, and the caller would then wait for it to stop.
+void ThreadPool::Impl::work(int index) {
+  Worker& self = workers[static_cast<size_t>(index)];
+  int caller_cpu = -1;
   while (true) {
-    uint32_t seen = state.load(std::memory_order_acquire);
+    uint32_t seen = self.state.load(std::memory_order_acquire);
     if (seen == kStop) return;
     if (seen == kPosted) {
-      if (!state.compare_exchange_strong(seen, kRunning, std::memory_order_acquire)) continue;
+      const int cpu = sched_getcpu();
+      self.cpu.store(cpu, std::memory_order_relaxed);
+      if (!self.state.compare_exchange_strong(seen, kRunning, std::memory_order_acq_rel)) continue;
+      caller_cpu = job.caller_cpu;
       {
         const Profiler::Attach attach(job.profiler);
-        run_share(worker);
+        run_share(index);
       }
-      if (state.exchange(kIdle, std::memory_order_acq_rel) == kAwaited) futex_wake(state);
-    } else if (!spin_while(state, kIdle, spin_us)) {
+      if (self.state.exchange(kIdle, std::memory_order_acq_rel) == kAwaited) futex_wake(self.state);
+    } else if (!spin_while(self.state, kIdle, sched_getcpu() == caller_cpu ? 0 : spin_us)) {
       uint32_t idle = kIdle;
-      if (state.compare_exchange_strong(idle, kParked, std::memory_order_acquire)) {
-        while (state.load(std::memory_order_acquire) == kParked) futex_wait(state, kParked);
+      if (self.state.compare_exchange_strong(idle, kParked, std::memory_order_acquire)) {
+        while (self.state.load(std::memory_order_acquire) == kParked) {
+          futex_wait(self.state, kParked);
+        }
       }
     }
   }
 }
 
 // Takes a share from a worker that has not begun it.
-bool ThreadPool::Impl::take_back(int worker) {
+bool ThreadPool::Impl::take_back(int index) {
   uint32_t posted = kPosted;
-  return workers[static_cast<size_t>(worker)].state.compare_exchange_strong(
+  return workers[static_cast<size_t>(index)].state.compare_exchange_strong(
       posted, kIdle, std::memory_order_acq_rel, std::memory_order_relaxed);
 }
 
 // Returns when a worker that has begun its share is done.
-void ThreadPool::Impl::wait_for(int worker) {
-  std::atomic<uint32_t>& state = workers[static_cast<size_t>(worker)].state;
-  if (spin_while(state, kRunning, spin_us)) return;
+void ThreadPool::Impl::wait_for(int index) {
+  Worker& worker = workers[static_cast<size_t>(index)];
+  const bool same_core = worker.cpu.load(std::memory_order_relaxed) == job.caller_cpu;
+  if (spin_while(worker.state, kRunning, same_core ? 0 : spin_us)) return;
   uint32_t running = kRunning;
-  if (state.compare_exchange_strong(running, kAwaited, std::memory_order_acq_rel,
-                                    std::memory_order_acquire)) {
-    while (state.load(std::memory_order_acquire) == kAwaited) futex_wait(state, kAwaited);
+  if (worker.state.compare_exchange_strong(running, kAwaited, std::memory_order_acq_rel,
+                                           std::memory_order_acquire)) {
+    while (worker.state.load(std::memory_order_acquire) == kAwaited) {
+      futex_wait(worker.state, kAwaited);
+    }
   }
 }
 
@@ -301,7 +318,7 @@ void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn) {
   }
   const int64_t parts = grain == 0 ? n : (n - 1) / grain + 1;
   const int shares = static_cast<int>(std::min<int64_t>(parts, size_));
-  impl_->call({n, grain, shares, fn, Profiler::current()});
+  impl_->call({n, grain, shares, fn, Profiler::current(), sched_getcpu()});
 }
 
 }  // namespace hadal

@@ -68,7 +68,7 @@ void fork_join(benchmark::State& state) {
   const double work_ns = 1e3 * static_cast<double>(state.range(0));
   const int pause_us = static_cast<int>(state.range(1));
   const int rounds = pause_us > 0 || work_ns > 0 ? 500 : 20'000;
-  ThreadPool pool;
+  ThreadPool pool({.pin = state.range(2) != 0});
   const int threads = pool.size();
   std::vector<Padded> calls(static_cast<size_t>(threads));
   const auto share = [&](int worker) {
@@ -120,13 +120,8 @@ void fork_join(benchmark::State& state) {
   }
 }
 BENCHMARK(fork_join)
-    ->ArgNames({"work_us", "pause_us"})
-    ->Args({0, 0})
-    ->Args({10, 0})
-    ->Args({100, 0})
-    ->Args({0, 200})
-    ->Args({10, 200})
-    ->Args({100, 200})
+    ->ArgNames({"work_us", "pause_us", "pin"})
+    ->ArgsProduct({{0, 1, 10, 100}, {0, 200}, {0, 1}})
     ->Iterations(1);
 
 // More workers than cores: a call must cost a handful of context switches, not a time slice.

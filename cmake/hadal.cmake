@@ -10,8 +10,10 @@ include(GoogleTest)
 
 add_library(hadal_options INTERFACE)
 target_include_directories(hadal_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+# -ffp-contract=off: g++ would otherwise fuse a*b+c where the target has FMA, so that results differed
+# between instruction sets. Kernels that want a fused operation write it.
 target_compile_options(hadal_options INTERFACE -Wall -Wextra -Wnon-virtual-dtor
-                                               -fno-math-errno)
+                                               -fno-math-errno -ffp-contract=off)
 target_link_libraries(hadal_options INTERFACE Threads::Threads)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(hadal_options INTERFACE -Wthread-safety)
@@ -20,9 +22,16 @@ if(HADAL_WERROR)
   target_compile_options(hadal_options INTERFACE -Werror)
 endif()
 # The baseline of the x86 build: SSE4.2, every x86-64 machine since 2009. Anything newer is chosen at
-# run time (src/cpu).
+# run time (src/cpu): a source x_<isa>.cpp is compiled with HADAL_ISA_<isa>, and only for x86.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(hadal_options INTERFACE -march=x86-64-v2)
+  set(HADAL_ISA_avx2 -march=x86-64-v3)
+  set(HADAL_ISA_avx512 -march=x86-64-v4)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ 12's own header warns about _mm512_undefined_ps() (GCC bug 105593).
+    list(APPEND HADAL_ISA_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
+  set(HADAL_ISA_avx512bf16 ${HADAL_ISA_avx512} -mavx512bf16 -mavx512vnni -mavx512vbmi)
 endif()
 if(HADAL_SANITIZE)
   set(flags -fsanitize=${HADAL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -45,7 +54,8 @@ foreach(line IN LISTS lines)
 endforeach()
 
 # hadal_folder(SOURCES ... TESTS ... SLOW_TESTS ... BENCHES ... FUZZERS ... LINKS ...)
-#   SOURCES     the library hadal::<folder>
+#   SOURCES     the library hadal::<folder>; x_avx2.cpp, x_avx512.cpp and x_avx512bf16.cpp get the flags
+#               of their instruction set
 #   TESTS       one program <folder>_test, run by `make test`
 #   SLOW_TESTS  one program <folder>_slow_test with the ctest label "slow", run by `make test-slow`
 #   BENCHES     one program <folder>_bench, run by `make bench`
@@ -55,7 +65,26 @@ function(hadal_folder)
   cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;SLOW_TESTS;BENCHES;FUZZERS;LINKS" ${ARGN})
   get_filename_component(name ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(library hadal_${name})
+  set(isa_objects)
+  foreach(source IN LISTS ARG_SOURCES)
+    if(NOT source MATCHES "_(avx[0-9a-z]+)\\.cpp$")
+      continue()
+    endif()
+    if(DEFINED HADAL_ISA_${CMAKE_MATCH_1})
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${HADAL_ISA_${CMAKE_MATCH_1}}")
+      list(APPEND isa_objects ${source})
+    else()
+      list(REMOVE_ITEM ARG_SOURCES ${source})
+    endif()
+  endforeach()
   add_library(${library} STATIC ${ARG_SOURCES})
+  if(isa_objects)
+    add_test(NAME ${name}.isa_objects_share_no_code
+             COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -P ${CMAKE_SOURCE_DIR}/cmake/isa_objects.cmake
+                     -- $<TARGET_OBJECTS:${library}>
+             COMMAND_EXPAND_LISTS)
+    set_tests_properties(${name}.isa_objects_share_no_code PROPERTIES LABELS fast)
+  endif()
   add_library(hadal::${name} ALIAS ${library})
   target_link_libraries(${library} PUBLIC hadal_options PRIVATE fmt::fmt ${ARG_LINKS})
   foreach(folder IN LISTS HADAL_DEPS_${name})

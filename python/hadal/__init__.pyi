@@ -1,0 +1,4 @@
+from . import eplb as eplb
+from .eplb import rebalance_experts as rebalance_experts
+
+__all__ = ["eplb", "rebalance_experts"]

@@ -1,0 +1,461 @@
+// The native half of the Python package `hadal`: hadal.eplb over numpy arrays.
+//
+// Arguments are converted once, to float64 in C order, and not copied if they are that already.
+// Results are views of memory that the returned object owns. The interpreter's lock is released
+// while the library computes. An Error becomes ValueError if the caller's argument is at fault,
+// else RuntimeError, with the library's sentence.
+//
+// The text of the docstrings is what help(hadal.eplb) shows; python/hadal/eplb.pyi has the types.
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "base/error.h"
+#include "eplb/eplb.h"
+
+namespace py = pybind11;
+
+namespace hadal::eplb {
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+using Shape = std::vector<py::ssize_t>;
+
+template <typename T>
+T unwrap(Result<T> result) {
+  if (result) {
+    if constexpr (std::is_void_v<T>) {
+      return;
+    } else {
+      return *std::move(result);
+    }
+  }
+  if (result.error().code == Code::kInvalidArgument) throw py::value_error(result.error().message);
+  throw std::runtime_error(result.error().message);
+}
+
+/// `values` as a C-ordered array of T with `num_dims` dimensions. Takes anything numpy takes, and
+/// torch tensors of any device and dtype (bfloat16, too, which numpy does not know).
+template <typename T>
+Array<T> to_array(const char* what, py::object values, int num_dims) {
+  if (py::hasattr(values, "detach") && py::hasattr(values, "cpu")) {
+    const char* const dtype = std::is_same_v<T, float>    ? "float"
+                              : std::is_same_v<T, double> ? "double"
+                                                          : "int";
+    values = values.attr("detach")().attr("cpu")().attr(dtype)();
+  }
+  const py::array any(values);
+  // Casts that numpy allows and nobody means: complex numbers, texts, times.
+  if (std::string_view("cSUMm").find(any.dtype().kind()) != std::string_view::npos ||
+      (std::is_integral_v<T> && any.dtype().kind() == 'f' && any.size() > 0)) {
+    throw py::type_error(fmt::format("{} has dtype {}; it must hold {}", what,
+                                     py::str(any.dtype()).cast<std::string>(),
+                                     std::is_integral_v<T> ? "integers" : "real numbers"));
+  }
+  if (any.ndim() != num_dims) {
+    throw py::value_error(
+        fmt::format("{} has {} dimensions; it must have {}", what, any.ndim(), num_dims));
+  }
+  return Array<T>(any);
+}
+
+template <typename T>
+std::span<const T> span_of(const Array<T>& array) {
+  return {array.data(), static_cast<size_t>(array.size())};
+}
+
+int to_int(const char* what, py::ssize_t value) {
+  constexpr py::ssize_t kMost = 1 << 30;
+  if (value > kMost) {
+    throw py::value_error(fmt::format("{} is {}; it must be at most {}", what, value, kMost));
+  }
+  return static_cast<int>(value);
+}
+
+/// The enumerator whose name() is `text`.
+template <typename E>
+E parse(const char* what, const std::string& text, std::initializer_list<E> all) {
+  std::string allowed;
+  for (const E value : all) {
+    if (name(value) == text) return value;
+    allowed += fmt::format("{}\"{}\"", allowed.empty() ? "" : ", ", name(value));
+  }
+  throw py::value_error(fmt::format("{} is \"{}\"; it must be one of {}", what, text, allowed));
+}
+
+Policy parse_policy(const std::string& text) {
+  return parse("policy", text,
+               {Policy::kAuto, Policy::kReference, Policy::kOptimal, Policy::kIncremental});
+}
+
+Scope parse_scope(const std::string& text) {
+  return parse("scope", text, {Scope::kAuto, Scope::kHierarchical, Scope::kGlobal});
+}
+
+Ties parse_ties(const std::string& text) {
+  return parse("ties", text, {Ties::kStable, Ties::kTorch});
+}
+
+Dispatch parse_dispatch(const std::string& text) {
+  return parse("dispatch", text, {Dispatch::kEqual, Dispatch::kWeighted});
+}
+
+/// A read-only array over memory of `owner`, which it keeps alive.
+template <typename T>
+py::array view(const py::object& owner, const std::vector<T>& values, Shape shape) {
+  py::array_t<T> array(std::move(shape), values.data(), owner);
+  array.attr("setflags")(py::arg("write") = false);
+  return std::move(array);
+}
+
+py::array_t<int64_t> widened(const std::vector<int32_t>& values, Shape shape) {
+  py::array_t<int64_t> array(std::move(shape));
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
+}
+
+using PlanPointer = std::shared_ptr<Plan>;
+
+PlanPointer run(const Problem& problem, const Options& options, const Plan* previous) {
+  const py::gil_scoped_release unlocked;
+  return std::make_shared<Plan>(unwrap(rebalance(problem, options, previous)));
+}
+
+py::tuple rebalance_experts(py::object weight, int num_replicas, int num_groups, int num_nodes,
+                            int num_gpus, const std::string& policy, const std::string& ties,
+                            int threads) {
+  // To float32 as the reference does, whatever the dtype: a large int64 must not be rounded twice.
+  const auto single = to_array<float>("weight", std::move(weight), 2);
+  const Array<double> load(single);
+  const Problem problem{.num_layers = to_int("num_layers", load.shape(0)),
+                        .num_experts = to_int("num_experts", load.shape(1)),
+                        .num_replicas = num_replicas,
+                        .num_groups = num_groups,
+                        .num_nodes = num_nodes,
+                        .num_gpus = num_gpus,
+                        .load = span_of(load)};
+  const Options options{
+      .policy = parse_policy(policy), .ties = parse_ties(ties), .threads = threads};
+  const PlanPointer plan = run(problem, options, nullptr);
+  const py::ssize_t layers = plan->num_layers;
+  const py::ssize_t experts = plan->num_experts;
+  return py::make_tuple(widened(plan->phy2log, {layers, plan->num_slots}),
+                        widened(plan->log2phy, {layers, experts, plan->max_count}),
+                        widened(plan->logcnt, {layers, experts}));
+}
+
+/// The keyword arguments of plan() that describe the constraints of a Problem, converted.
+struct Constraints {
+  Array<int> gpu_capacity;
+  Array<double> gpu_speed;
+  Array<int> failed_gpus;
+  std::vector<Pin> pins;
+};
+
+template <typename T>
+Array<T> optional_array(const char* what, const py::object& values) {
+  return values.is_none() ? Array<T>(0) : to_array<T>(what, values, 1);
+}
+
+std::vector<Pin> to_pins(const std::vector<std::tuple<int, int, int>>& triples) {
+  std::vector<Pin> pins;
+  for (const auto& [layer, expert, gpu] : triples) {
+    pins.push_back({.layer = layer, .expert = expert, .gpu = gpu});
+  }
+  return pins;
+}
+
+PlanPointer plan(py::object load_values, int num_replicas, int num_gpus, int num_groups,
+                 int num_nodes, const std::string& policy, const PlanPointer& previous,
+                 const std::string& scope, const std::string& ties, const std::string& dispatch,
+                 const py::object& gpu_capacity, const py::object& gpu_speed,
+                 const py::object& failed_gpus, const std::vector<std::tuple<int, int, int>>& pins,
+                 int min_nodes_per_expert, int max_replicas_per_expert, int64_t steps_max,
+                 double budget_ms, uint64_t seed, std::optional<double> moves_max,
+                 const std::optional<std::tuple<double, double, double>>& move_cost,
+                 double tolerance, int threads) {
+  const auto load = to_array<double>("load", std::move(load_values), 2);
+  const Constraints constraints{.gpu_capacity = optional_array<int>("gpu_capacity", gpu_capacity),
+                                .gpu_speed = optional_array<double>("gpu_speed", gpu_speed),
+                                .failed_gpus = optional_array<int>("failed_gpus", failed_gpus),
+                                .pins = to_pins(pins)};
+  const Problem problem{.num_layers = to_int("num_layers", load.shape(0)),
+                        .num_experts = to_int("num_experts", load.shape(1)),
+                        .num_replicas = num_replicas,
+                        .num_groups = num_groups,
+                        .num_nodes = num_nodes,
+                        .num_gpus = num_gpus,
+                        .load = span_of(load),
+                        .gpu_capacity = span_of(constraints.gpu_capacity),
+                        .gpu_speed = span_of(constraints.gpu_speed),
+                        .failed_gpus = span_of(constraints.failed_gpus),
+                        .pins = constraints.pins,
+                        .min_nodes_per_expert = min_nodes_per_expert,
+                        .max_replicas_per_expert = max_replicas_per_expert};
+  Options options{.policy = parse_policy(policy),
+                  .scope = parse_scope(scope),
+                  .ties = parse_ties(ties),
+                  .dispatch = parse_dispatch(dispatch),
+                  .steps_max = steps_max,
+                  .budget_ms = budget_ms,
+                  .seed = seed,
+                  .tolerance = tolerance,
+                  .threads = threads};
+  if (moves_max) options.moves_max = *moves_max;
+  if (move_cost) {
+    const auto [same_gpu, same_node, other_node] = *move_cost;
+    options.move_cost = {same_gpu, same_node, other_node};
+  }
+  return run(problem, options, previous.get());
+}
+
+/// GPU boundaries of an equal split; the first num_slots % num_gpus GPUs have one slot more.
+std::vector<int32_t> equal_split(int num_slots, int num_gpus) {
+  std::vector<int32_t> first{0};
+  for (int gpu = 0; gpu < num_gpus; ++gpu) {
+    first.push_back(first.back() + num_slots / num_gpus + (gpu < num_slots % num_gpus ? 1 : 0));
+  }
+  return first;
+}
+
+PlanPointer from_phy2log(py::object phy2log, int num_experts, int num_gpus, int num_groups,
+                         int num_nodes) {
+  const auto experts = to_array<int>("phy2log", std::move(phy2log), 2);
+  if (num_gpus < 1) {
+    throw py::value_error(fmt::format("num_gpus is {}; it must be at least 1", num_gpus));
+  }
+  auto plan = std::make_shared<Plan>();
+  plan->num_layers = to_int("num_layers", experts.shape(0));
+  plan->num_experts = num_experts;
+  plan->num_slots = to_int("num_slots", experts.shape(1));
+  plan->num_groups = num_groups;
+  plan->num_nodes = num_nodes;
+  plan->num_gpus = num_gpus;
+  plan->gpu_first_slot = equal_split(plan->num_slots, num_gpus);
+  plan->phy2log.assign(experts.data(), experts.data() + experts.size());
+  unwrap(index_plan(*plan));
+  unwrap(validate(*plan));
+  return plan;
+}
+
+Evaluation evaluate_plan(const PlanPointer& plan, py::object load_values,
+                         const py::object& gpu_speed) {
+  const auto load = to_array<double>("load", std::move(load_values), 2);
+  const auto speed = optional_array<double>("gpu_speed", gpu_speed);
+  if (load.shape(0) != plan->num_layers || load.shape(1) != plan->num_experts) {
+    throw py::value_error(fmt::format("load has shape ({}, {}); the plan is for ({}, {})",
+                                      load.shape(0), load.shape(1), plan->num_layers,
+                                      plan->num_experts));
+  }
+  const py::gil_scoped_release unlocked;
+  return unwrap(evaluate(*plan, span_of(load), span_of(speed)));
+}
+
+/// A read-only property that is a view of one of the object's vectors; `shape` is of the object.
+template <typename Class, typename Owner, typename T>
+void def_view(Class& type, const char* property, std::vector<T> Owner::* values,
+              Shape (*shape)(const Owner&), const char* doc) {
+  type.def_property_readonly(
+      property,
+      [=](const py::object& self) {
+        const auto& owner = self.cast<const Owner&>();
+        return view(self, owner.*values, shape(owner));
+      },
+      doc);
+}
+
+std::string describe(const Plan& plan) {
+  double worst = 1;
+  for (const LayerQuality& layer : plan.quality) worst = std::max(worst, layer.imbalance);
+  return fmt::format(
+      "<hadal.eplb.Plan: {} layers, {} experts in {} slots on {} GPUs, {}, {}, worst imbalance "
+      "{:.4f}>",
+      plan.num_layers, plan.num_experts, plan.num_slots, plan.num_gpus, name(plan.policy),
+      name(plan.scope), worst);
+}
+
+void bind_plan(py::module_& module) {
+  PYBIND11_NUMPY_DTYPE(LayerQuality, max, mean, imbalance, lower_bound, gap, moves);
+  py::class_<Plan, PlanPointer> type(module, "Plan", R"(Which expert every slot holds.
+
+Arrays are read-only views of the plan's own memory.)");
+  type.attr("__module__") = "hadal.eplb";
+  type.def_readonly("num_layers", &Plan::num_layers)
+      .def_readonly("num_experts", &Plan::num_experts)
+      .def_readonly("num_slots", &Plan::num_slots)
+      .def_readonly("num_groups", &Plan::num_groups)
+      .def_readonly("num_nodes", &Plan::num_nodes)
+      .def_readonly("num_gpus", &Plan::num_gpus)
+      .def_readonly("cut_short", &Plan::cut_short, "whether a time budget ended the search")
+      .def_property_readonly("policy", [](const Plan& p) { return name(p.policy); })
+      .def_property_readonly("scope", [](const Plan& p) { return name(p.scope); })
+      .def_property_readonly("dispatch", [](const Plan& p) { return name(p.dispatch); })
+      .def("__repr__", &describe)
+      .def_static("from_phy2log", &from_phy2log, py::arg("phy2log"), py::kw_only(),
+                  py::arg("num_experts"), py::arg("num_gpus"), py::arg("num_groups") = 1,
+                  py::arg("num_nodes") = 1,
+                  R"(A plan made elsewhere, for evaluate() or as `previous` of plan().
+
+phy2log: integers [num_layers, num_slots], the expert in each slot, -1 for none. Slots are divided
+over the GPUs in order and equally, the first num_slots % num_gpus GPUs having one more.)");
+  def_view(
+      type, "gpu_first_slot", &Plan::gpu_first_slot,
+      +[](const Plan& p) { return Shape{p.num_gpus + 1}; },
+      "int32 [num_gpus + 1]: GPU g owns the slots gpu_first_slot[g]:gpu_first_slot[g + 1]");
+  def_view(
+      type, "phy2log", &Plan::phy2log,
+      +[](const Plan& p) { return Shape{p.num_layers, p.num_slots}; },
+      "int32 [num_layers, num_slots]: the expert in each slot, -1 for none");
+  def_view(
+      type, "log2phy", &Plan::log2phy,
+      +[](const Plan& p) { return Shape{p.num_layers, p.num_experts, p.max_count}; },
+      "int32 [num_layers, num_experts, X]: the slots of each expert, padded with -1");
+  def_view(
+      type, "logcnt", &Plan::logcnt,
+      +[](const Plan& p) { return Shape{p.num_layers, p.num_experts}; },
+      "int32 [num_layers, num_experts]: the number of replicas of each expert");
+  def_view(
+      type, "dispatch_weight", &Plan::dispatch_weight,
+      +[](const Plan& p) {
+        return p.dispatch_weight.empty() ? Shape{0, p.num_slots} : Shape{p.num_layers, p.num_slots};
+      },
+      R"(float32 [num_layers, num_slots]: the share of its expert's tokens that each slot takes;
+no rows unless dispatch is "weighted")");
+  def_view(
+      type, "quality", &Plan::quality,
+      +[](const Plan& p) { return Shape{static_cast<py::ssize_t>(p.quality.size())}; },
+      R"(Structured array [num_layers] with the fields
+  max          largest GPU load
+  mean         mean GPU load
+  imbalance    max / mean
+  lower_bound  no plan that keeps the constraints has a smaller max
+  gap          max / lower_bound - 1; 0 is proven optimal
+  moves        slots whose expert was not on that GPU in the previous plan)");
+}
+
+void bind_evaluation(py::module_& module) {
+  py::class_<Evaluation> type(module, "Evaluation", "How a plan balances a load.");
+  type.attr("__module__") = "hadal.eplb";
+  py::class_<Evaluation::Level>(type, "Level", R"(Balance over all GPUs, nodes or slots.
+
+max, mean and imbalance are averages over layers of the layer's value.)")
+      .def_readonly("max", &Evaluation::Level::max)
+      .def_readonly("mean", &Evaluation::Level::mean)
+      .def_readonly("imbalance", &Evaluation::Level::imbalance, "max / mean")
+      .def_readonly("worst_imbalance", &Evaluation::Level::worst_imbalance, "the worst layer's")
+      .def_readonly("balancedness", &Evaluation::Level::balancedness,
+                    "sum over layers of mean / sum over layers of max")
+      .attr("__module__") = "hadal.eplb";
+  type.def_readonly("gpu", &Evaluation::gpu)
+      .def_readonly("node", &Evaluation::node)
+      .def_readonly("slot", &Evaluation::slot)
+      .def_readonly("duplicates", &Evaluation::duplicates,
+                    "slots whose expert the same GPU already holds, over all layers");
+  def_view(
+      type, "imbalance", &Evaluation::imbalance,
+      +[](const Evaluation& e) { return Shape{static_cast<py::ssize_t>(e.imbalance.size())}; },
+      "float64 [num_layers]: max / mean of the GPU loads");
+  def_view(
+      type, "gpu_load", &Evaluation::gpu_load,
+      +[](const Evaluation& e) {
+        const auto layers = static_cast<py::ssize_t>(e.imbalance.size());
+        const auto values = static_cast<py::ssize_t>(e.gpu_load.size());
+        return Shape{layers, layers > 0 ? values / layers : 0};
+      },
+      "float64 [num_layers, num_gpus]: load / speed of each GPU");
+}
+
+constexpr const char* kRebalanceDoc =
+    R"(DeepSeek's EPLB: phy2log, log2phy, logcnt = rebalance_experts(weight, ...).
+
+The same call and the same result, bit for bit, as rebalance_experts of deepseek-ai/EPLB, with numpy
+arrays instead of tensors.
+
+weight        [num_layers, num_experts], >= 0 and finite, any real dtype; loads of the experts
+num_replicas  slots in the cluster, a multiple of num_gpus
+num_groups    groups of experts, divides num_experts
+num_nodes     divides num_gpus; where it divides num_groups, groups stay on one node
+num_gpus      a multiple of num_nodes
+
+Returns int64 arrays, with X the largest number of replicas of an expert:
+  phy2log  [num_layers, num_replicas]    the expert in each slot
+  log2phy  [num_layers, num_experts, X]  the slots of each expert, padded with -1
+  logcnt   [num_layers, num_experts]     the number of replicas of each expert
+
+ties="torch" orders equal loads as torch.sort on a CPU does; "stable" puts the lower index first.
+policy="optimal" keeps the form of the result and balances better. Raises ValueError.)";
+
+constexpr const char* kPlanDoc = R"(Plans where to replicate the experts of every layer; a Plan.
+
+load          [num_layers, num_experts], >= 0 and finite, any real dtype
+num_replicas  slots in the cluster, >= num_experts
+num_gpus, num_nodes, num_groups  the cluster, and the groups of experts that routing knows
+policy        "optimal": search, with a lower bound; "incremental": from `previous`, few moves;
+              "reference": DeepSeek's EPLB; "auto": incremental if there is a previous plan
+previous      the Plan in use, of the same shape
+scope         "hierarchical" keeps groups on one node; "global"; "auto": if num_nodes divides
+              num_groups
+ties          order of equal loads in "reference": "stable" or "torch"
+dispatch      "equal" shares of an expert's tokens, or "weighted": the best unequal ones
+
+gpu_capacity  integers [num_gpus] that sum to num_replicas: slots of each GPU
+gpu_speed     [num_gpus] > 0, relative
+failed_gpus   integers: GPUs whose slots stay empty
+pins          (layer, expert, gpu) triples that must hold; layer -1 means every layer
+min_nodes_per_expert, max_replicas_per_expert (0: no limit)
+
+steps_max     search steps per layer; the same seed gives the same plan
+budget_ms     > 0: at most this long, best plan so far
+moves_max     "incremental": at most so much, by move_cost; None: no limit
+move_cost     (same_gpu, same_node, other_node): the cost of loading an expert's weights
+tolerance     "incremental": stops within this of a fresh plan's imbalance
+threads       layers are planned in parallel
+
+Raises ValueError, naming the argument, its value and what is allowed.)";
+
+constexpr const char* kEvaluateDoc = R"(Scores a plan on a load that it need not be made from.
+
+load       [num_layers, num_experts], any real dtype
+gpu_speed  [num_gpus], default all 1
+
+Returns an Evaluation.)";
+
+PYBIND11_MODULE(_hadal, module) {
+  const Options defaults;
+  bind_plan(module);
+  bind_evaluation(module);
+  module.def("rebalance_experts", &rebalance_experts, py::arg("weight"), py::arg("num_replicas"),
+             py::arg("num_groups"), py::arg("num_nodes"), py::arg("num_gpus"), py::kw_only(),
+             py::arg("policy") = "reference", py::arg("ties") = "torch",
+             py::arg("threads") = defaults.threads, kRebalanceDoc);
+  module.def("plan", &plan, py::arg("load"), py::kw_only(), py::arg("num_replicas"),
+             py::arg("num_gpus"), py::arg("num_groups") = 1, py::arg("num_nodes") = 1,
+             py::arg("policy") = name(defaults.policy), py::arg("previous") = py::none(),
+             py::arg("scope") = name(defaults.scope), py::arg("ties") = name(defaults.ties),
+             py::arg("dispatch") = name(defaults.dispatch), py::arg("gpu_capacity") = py::none(),
+             py::arg("gpu_speed") = py::none(), py::arg("failed_gpus") = py::none(),
+             py::arg("pins") = py::tuple(), py::arg("min_nodes_per_expert") = 1,
+             py::arg("max_replicas_per_expert") = 0, py::arg("steps_max") = defaults.steps_max,
+             py::arg("budget_ms") = defaults.budget_ms, py::arg("seed") = defaults.seed,
+             py::arg("moves_max") = py::none(), py::arg("move_cost") = py::none(),
+             py::arg("tolerance") = defaults.tolerance, py::arg("threads") = defaults.threads,
+             kPlanDoc);
+  module.def("evaluate", &evaluate_plan, py::arg("plan"), py::arg("load"), py::kw_only(),
+             py::arg("gpu_speed") = py::none(), kEvaluateDoc);
+}
+
+}  // namespace
+}  // namespace hadal::eplb

@@ -12,7 +12,7 @@ namespace hadal::eplb {
 double Cell::total_load() const { return std::accumulate(load.begin(), load.end(), 0.0); }
 double Cell::total_speed() const { return std::accumulate(speed.begin(), speed.end(), 0.0); }
 
-Placement::Placement(const Cell& cell)
+Packing::Packing(const Cell& cell)
     : cell_(&cell),
       experts_on_(cell.gpus()),
       gpus_of_(cell.experts()),
@@ -21,8 +21,8 @@ Placement::Placement(const Cell& cell)
   for (const double speed : cell.speed) inverse_speed_.push_back(1 / speed);
 }
 
-Placement::Placement(const Cell& cell, std::vector<std::vector<int32_t>> experts_on)
-    : Placement(cell) {
+Packing::Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on)
+    : Packing(cell) {
   experts_on_ = std::move(experts_on);
   for (int g = 0; g < cell.gpus(); ++g) {
     for (const int32_t e : experts_on_[g]) {
@@ -35,7 +35,7 @@ Placement::Placement(const Cell& cell, std::vector<std::vector<int32_t>> experts
 
 // Each spare slot goes to the expert with the largest replicas: the counts with the smallest largest
 // replica (facts of the published algorithm; exchange argument), here within count limits.
-void Placement::choose_counts(std::vector<int>& count) const {
+void Packing::choose_counts(std::vector<int>& count) const {
   count = cell_->count_min;
   using Entry = std::pair<double, int>;  // (share, -expert): largest share first, then lowest index
   std::priority_queue<Entry> queue;
@@ -52,8 +52,8 @@ void Placement::choose_counts(std::vector<int>& count) const {
   }
 }
 
-Result<Placement> Placement::make(const Cell& cell) {
-  Placement p(cell);
+Result<Packing> Packing::make(const Cell& cell) {
+  Packing p(cell);
   p.choose_counts(p.wanted_);
   const int placed = std::accumulate(p.wanted_.begin(), p.wanted_.end(), 0);
   if (placed != cell.slots) {
@@ -91,13 +91,13 @@ Result<Placement> Placement::make(const Cell& cell) {
   return p;
 }
 
-bool Placement::on_new_node(int expert, int gpu) const {
+bool Packing::on_new_node(int expert, int gpu) const {
   return std::none_of(gpus_of_[expert].begin(), gpus_of_[expert].end(),
                       [&](int32_t g) { return cell_->node[g] == cell_->node[gpu]; });
 }
 
 // Onto the GPU with room that would finish first.
-bool Placement::place_replica(int expert) {
+bool Packing::place_replica(int expert) {
   const bool need_node = count(expert) < cell_->nodes_min;
   int best = -1;
   double best_time = 0;
@@ -115,7 +115,7 @@ bool Placement::place_replica(int expert) {
 
 // All GPUs with room hold the expert already: makes room on another GPU by sending one of its experts
 // to a GPU with room. With equal capacities such a pair always exists.
-bool Placement::make_room(int expert) {
+bool Packing::make_room(int expert) {
   const bool need_node = count(expert) < cell_->nodes_min;
   for (int to = 0; to < cell_->gpus(); ++to) {
     if (static_cast<int>(experts_on_[to].size()) >= cell_->capacity[to]) continue;
@@ -132,14 +132,14 @@ bool Placement::make_room(int expert) {
   return false;
 }
 
-void Placement::add(int expert, int gpu) {
+void Packing::add(int expert, int gpu) {
   experts_on_[gpu].push_back(expert);
   gpus_of_[expert].push_back(gpu);
   load_[gpu] += share_[expert];
 }
 
 // How many nodes keep a replica if the one on `gpu` goes.
-int Placement::nodes_without(int expert, int gpu) const {
+int Packing::nodes_without(int expert, int gpu) const {
   int nodes = 0;
   bool skipped = false;
   const auto& gpus = gpus_of_[expert];
@@ -154,7 +154,7 @@ int Placement::nodes_without(int expert, int gpu) const {
   return nodes;
 }
 
-bool Placement::can_move(int expert, int from, int to) const {
+bool Packing::can_move(int expert, int from, int to) const {
   if (!duplicates_allowed_ && has(expert, to)) return false;
   if (cell_->is_pinned(expert, from)) return false;
   if (cell_->nodes_min <= 1 || cell_->node[from] == cell_->node[to]) return true;
@@ -167,19 +167,19 @@ bool Placement::can_move(int expert, int from, int to) const {
   return nodes >= std::min(cell_->nodes_min, count(expert));
 }
 
-bool Placement::can_transfer(int donor, int receiver, int gpu) const {
+bool Packing::can_transfer(int donor, int receiver, int gpu) const {
   return donor != receiver && count(donor) > cell_->count_min[donor] &&
          count(receiver) < cell_->count_max[receiver] &&
          (duplicates_allowed_ || !has(receiver, gpu)) && !cell_->is_pinned(donor, gpu) &&
          (cell_->nodes_min <= 1 || nodes_without(donor, gpu) >= cell_->nodes_min);
 }
 
-void Placement::replace_gpu(int expert, int from, int to) {
+void Packing::replace_gpu(int expert, int from, int to) {
   auto& gpus = gpus_of_[expert];
   *std::find(gpus.begin(), gpus.end(), from) = to;
 }
 
-void Placement::move(int expert, int from, int to) {
+void Packing::move(int expert, int from, int to) {
   auto& source = experts_on_[from];
   source.erase(std::find(source.begin(), source.end(), expert));
   experts_on_[to].push_back(expert);
@@ -188,7 +188,7 @@ void Placement::move(int expert, int from, int to) {
   load_[to] += share_[expert];
 }
 
-void Placement::swap(int expert_a, int gpu_a, int expert_b, int gpu_b) {
+void Packing::swap(int expert_a, int gpu_a, int expert_b, int gpu_b) {
   auto& on_a = experts_on_[gpu_a];
   auto& on_b = experts_on_[gpu_b];
   std::swap(*std::find(on_a.begin(), on_a.end(), expert_a),
@@ -200,7 +200,7 @@ void Placement::swap(int expert_a, int gpu_a, int expert_b, int gpu_b) {
   load_[gpu_b] += difference;
 }
 
-void Placement::transfer(int donor, int receiver, int gpu) {
+void Packing::transfer(int donor, int receiver, int gpu) {
   for_each_change(donor, receiver, gpu, [&](int g, double change) { load_[g] += change; });
   auto& experts = experts_on_[gpu];
   *std::find(experts.begin(), experts.end(), donor) = receiver;
@@ -211,15 +211,15 @@ void Placement::transfer(int donor, int receiver, int gpu) {
   set_share(receiver);
 }
 
-void Placement::set_share(int expert) { share_[expert] = cell_->load[expert] / count(expert); }
+void Packing::set_share(int expert) { share_[expert] = cell_->load[expert] / count(expert); }
 
-double Placement::max_time() const {
+double Packing::max_time() const {
   double max = 0;
   for (int g = 0; g < cell_->gpus(); ++g) max = std::max(max, time(g));
   return max;
 }
 
-void Placement::recompute() {
+void Packing::recompute() {
   for (int e = 0; e < cell_->experts(); ++e) set_share(e);
   for (int g = 0; g < cell_->gpus(); ++g) {
     load_[g] = 0;
@@ -227,7 +227,7 @@ void Placement::recompute() {
   }
 }
 
-bool Placement::is_valid() const {
+bool Packing::is_valid() const {
   int slots = 0;
   for (int e = 0; e < cell_->experts(); ++e) {
     slots += count(e);

@@ -6,7 +6,7 @@
 // capacity[g] replicas and finishes its share in time load / speed. The aim is the smallest largest
 // time. All indices are local to the cell.
 //
-// Invariants of a Placement between calls: the counts sum to the cell's slots; every count is within
+// Invariants of a Packing between calls: the counts sum to the cell's slots; every count is within
 // its limits; no GPU holds more than its capacity; no GPU holds an expert twice unless
 // `duplicates_allowed` (set only where no other placement was found); pinned replicas stay; every
 // expert is on at least nodes_min nodes.
@@ -43,14 +43,14 @@ struct Cell {
   }
 };
 
-class Placement {
+class Packing {
  public:
   /// Replica counts that minimise the largest replica, then replicas by descending load onto the
   /// fastest-finishing GPU with room. Fails (kInvalidArgument) if the constraints cannot be met.
-  static Result<Placement> make(const Cell& cell);
+  static Result<Packing> make(const Cell& cell);
   /// A placement given by the experts on every GPU (each list at most its capacity). Takes it as it is;
   /// the caller answers for the invariants.
-  Placement(const Cell& cell, std::vector<std::vector<int32_t>> experts_on);
+  Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on);
 
   const Cell& cell() const { return *cell_; }
   int count(int expert) const { return static_cast<int>(gpus_of_[expert].size()); }
@@ -93,7 +93,7 @@ class Placement {
   bool is_valid() const;
 
  private:
-  explicit Placement(const Cell& cell);
+  explicit Packing(const Cell& cell);
   void choose_counts(std::vector<int>& count) const;
   bool place_replica(int expert);
   bool make_room(int expert);

@@ -15,10 +15,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class Assigner {
  public:
-  Assigner(const Problem& problem, const Layout& layout, int layer)
+  Assigner(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch)
       : problem_(problem),
         layout_(layout),
         layer_(layer),
+        dispatch_(dispatch),
         groups_(problem.num_groups),
         nodes_(layout.live_nodes()),
         group_size_(problem.num_experts / problem.num_groups),
@@ -122,8 +123,9 @@ class Assigner {
       if ((set >> g & 1) == 0) continue;
       for (int i = 0; i < group_size_; ++i) experts.push_back(g * group_size_ + i);
     }
-    return value =
-               quick_bound(make_cell(problem_, layout_, layer_, experts, layout_.gpus_of(node)));
+    const Cell cell = make_cell(problem_, layout_, layer_, experts, layout_.gpus_of(node));
+    return value = dispatch_ == Dispatch::kEqual ? quick_bound(cell)
+                                                 : cell.total_load() / cell.total_speed();
   }
 
   double cost_of(const std::vector<int>& node_of) {
@@ -178,15 +180,18 @@ class Assigner {
 
   const Problem& problem_;
   const Layout& layout_;
-  int layer_, groups_, nodes_, group_size_, floor_;
+  int layer_;
+  Dispatch dispatch_;
+  int groups_, nodes_, group_size_, floor_;
   bool alike_ = true;
   std::vector<std::vector<double>> cost_;  // per node (one if alike) and set; -1 unknown
 };
 
 }  // namespace
 
-Result<GroupAssignment> assign_groups(const Problem& problem, const Layout& layout, int layer) {
-  return Assigner(problem, layout, layer).run();
+Result<GroupAssignment> assign_groups(const Problem& problem, const Layout& layout, int layer,
+                                      Dispatch dispatch) {
+  return Assigner(problem, layout, layer, dispatch).run();
 }
 
 std::vector<int> experts_on_node(const Problem& problem, const std::vector<int>& node_of,

@@ -17,7 +17,7 @@ constexpr double kSlack = 1e-9;  // relative: times this close to the target are
 class Costs {
  public:
   /// `previous[g]`: experts of the cell that GPU g held. Must outlive this.
-  Costs(const Cell& cell, const std::vector<std::vector<int32_t>>& previous, const MoveCost& cost)
+  Costs(const Cell& cell, const ExpertsOn& previous, const MoveCost& cost)
       : gpus_(cell.gpus()),
         cost_(static_cast<size_t>(cell.experts()) * gpus_, cost.other_node),
         previous_(previous) {
@@ -37,7 +37,7 @@ class Costs {
     return cost_[static_cast<size_t>(expert) * gpus_ + gpu];
   }
   const std::vector<int32_t>& before_on(int gpu) const { return previous_[gpu]; }
-  double of(const Placement& placement) const {
+  double of(const Packing& placement) const {
     double sum = 0;
     for (int g = 0; g < gpus_; ++g) {
       for (const int32_t e : placement.experts_on(g)) sum += of(e, g);
@@ -50,7 +50,7 @@ class Costs {
 
   int gpus_;
   std::vector<double> cost_;  // [experts][gpus]
-  const std::vector<std::vector<int32_t>>& previous_;
+  const ExpertsOn& previous_;
 };
 
 // A change of a placement: an exchange of two replicas, or a transfer (expert_b gives its slot on
@@ -65,7 +65,7 @@ struct Change {
 
 class Relief {
  public:
-  Relief(Placement start, const Costs& costs, double target)
+  Relief(Packing start, const Costs& costs, double target)
       : now_(std::move(start)), costs_(costs), target_(target * (1 + kSlack)),
         change_(now_.cell().gpus(), 0) {}
 
@@ -86,8 +86,8 @@ class Relief {
 
   // Walks among placements close to the target, and keeps the cheapest that is within it. Changes are
   // aimed at undoing moves, or at whatever is too hot; both excess and cost count.
-  Placement economise(int64_t steps, const Effort& effort, Rng rng, bool& cut_short) {
-    Placement best = now_;
+  Packing economise(int64_t steps, const Effort& effort, Rng rng, bool& cut_short) {
+    Packing best = now_;
     double best_cost = costs_.of(now_), cost = best_cost;
     const double unit = cost_unit();
     const double weight = unit / (0.002 * target_);  // 0.2 % of excess is worth one move
@@ -113,7 +113,7 @@ class Relief {
     return best;
   }
 
-  const Placement& now() const { return now_; }
+  const Packing& now() const { return now_; }
 
  private:
   double excess(double time) const { return std::max(0.0, time - target_); }
@@ -260,7 +260,7 @@ class Relief {
     }
   }
 
-  Placement now_;
+  Packing now_;
   const Costs& costs_;
   double target_;
   Change best_;
@@ -274,11 +274,11 @@ class Relief {
 // replicas of the heaviest experts.
 class Repair {
  public:
-  Repair(const Cell& cell, std::vector<std::vector<int32_t>> on)
+  Repair(const Cell& cell, ExpertsOn on)
       : cell_(cell), on_(std::move(on)), count_(cell.experts(), 0) {}
 
   /// Nothing if the rules cannot be met this way.
-  std::optional<Placement> run() {
+  std::optional<Packing> run() {
     drop();
     for (const auto& [expert, gpu] : cell_.pins) {
       if (has(expert, gpu)) continue;
@@ -295,7 +295,7 @@ class Repair {
         if (!fill(g)) return {};
       }
     }
-    Placement placement(cell_, on_);
+    Packing placement(cell_, on_);
     if (!placement.is_valid()) return {};
     return placement;
   }
@@ -376,13 +376,13 @@ class Repair {
   }
 
   const Cell& cell_;
-  std::vector<std::vector<int32_t>> on_;
+  ExpertsOn on_;
   std::vector<int> count_;
 };
 
 // The previous placement where it is complete and good enough as it is. It may hold an expert twice on
 // a GPU: that wastes a slot, but to fill it better would be a move that nobody needs.
-std::optional<Placement> keep(const Cell& cell, const std::vector<std::vector<int32_t>>& on,
+std::optional<Packing> keep(const Cell& cell, const ExpertsOn& on,
                               double target) {
   std::vector<int> count(cell.experts(), 0);
   for (int g = 0; g < cell.gpus(); ++g) {
@@ -392,20 +392,20 @@ std::optional<Placement> keep(const Cell& cell, const std::vector<std::vector<in
   for (int e = 0; e < cell.experts(); ++e) {
     if (count[e] < cell.count_min[e] || count[e] > cell.count_max[e]) return {};
   }
-  Placement placement(cell, on);
+  Packing placement(cell, on);
   if (!placement.is_valid() || placement.max_time() > target * (1 + kSlack)) return {};
   return placement;
 }
 
 // The node that holds all of each group's experts, as a live node; empty if some
 // group is spread, or a node has more groups than its slots can hold.
-std::vector<int> previous_nodes(const Problem& problem, const Layout& layout,
-                                const std::vector<std::vector<int32_t>>& previous) {
+std::vector<int> nodes_of_groups(const Problem& problem, const Layout& layout,
+                                const ExpertsOn& on) {
   const int group_size = problem.num_experts / problem.num_groups;
   std::vector<int> node_of(problem.num_groups, -1);
   for (int j = 0; j < layout.live_nodes(); ++j) {
     for (const int gpu : layout.gpus_of(j)) {
-      for (const int32_t e : previous[gpu]) {
+      for (const int32_t e : on[gpu]) {
         int& node = node_of[e / group_size];
         if (node >= 0 && node != j) return {};
         node = j;
@@ -453,56 +453,70 @@ void exchange_groups(const Problem& problem, const Layout& layout, int layer, do
   }
 }
 
-// What was on a piece's GPUs, in the cell's own ids; experts that are not in the cell are left out.
-std::vector<std::vector<int32_t>> previous_on(const Piece& piece, int num_experts,
-                                              const std::vector<std::vector<int32_t>>& previous) {
+// What is on a piece's GPUs, in the cell's own ids; experts that are not in the cell are left out.
+ExpertsOn on_piece(const Piece& piece, int num_experts, const ExpertsOn& on_cluster) {
   std::vector<int32_t> local(num_experts, -1);
   for (size_t i = 0; i < piece.experts.size(); ++i) local[piece.experts[i]] = static_cast<int>(i);
-  std::vector<std::vector<int32_t>> on(piece.gpus.size());
+  ExpertsOn on(piece.gpus.size());
   for (size_t g = 0; g < piece.gpus.size(); ++g) {
-    for (const int32_t e : previous[piece.gpus[g]]) {
+    for (const int32_t e : on_cluster[piece.gpus[g]]) {
       if (local[e] >= 0) on[g].push_back(local[e]);
     }
   }
   return on;
 }
 
-}  // namespace
-
-Result<IncrementalResult> replan_layer(const Problem& problem, const Layout& layout, int layer,
-                                       const std::vector<std::vector<int32_t>>& previous,
-                                       double target, const MoveCost& move_cost,
-                                       const Effort& effort, Rng rng) {
+// Plans the layer's pieces from where `start` has the experts. Where that is within the target it
+// only gets closer to the previous plan.
+Result<IncrementalResult> replan_from(const Problem& problem, const Layout& layout, int layer,
+                                      const ExpertsOn& previous, const ExpertsOn& start_on,
+                                      const std::vector<int>& node_of, double target,
+                                      const MoveCost& move_cost, const Effort& effort, Rng rng) {
   IncrementalResult result;
   result.plan.experts_on.resize(problem.num_gpus);
-  std::vector<int> node_of;
-  if (layout.scope == Scope::kHierarchical) {
-    node_of = previous_nodes(problem, layout, previous);
-    if (node_of.empty()) {
-      node_of = TRY(assign_groups(problem, layout, layer)).node_of;
-    } else {
-      exchange_groups(problem, layout, layer, target, node_of);
-    }
-  }
   const std::vector<Piece> pieces = split_layer(problem, layout, layer, node_of);
-  const auto share = static_cast<int64_t>(pieces.size());
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
-    const auto before = previous_on(piece, problem.num_experts, previous);
+    const ExpertsOn before = on_piece(piece, problem.num_experts, previous);
+    const ExpertsOn at = on_piece(piece, problem.num_experts, start_on);
     const Costs costs(piece.cell, before, move_cost);
-    std::optional<Placement> start = keep(piece.cell, before, target);
-    if (!start) start = Repair(piece.cell, before).run();
-    if (!start) start = TRY(Placement::make(piece.cell));
+    std::optional<Packing> start = keep(piece.cell, at, target);
+    if (!start) start = Repair(piece.cell, at).run();
+    if (!start) start = TRY(Packing::make(piece.cell));
     Relief relief(*std::move(start), costs, target);
-    int64_t steps = effort.steps_max / share;
+    int64_t steps = effort.steps_max / static_cast<int64_t>(pieces.size());
     relief.relieve(steps);
-    const Placement placement =
-        relief.economise(steps, effort, rng.fork(i), result.plan.cut_short);
+    const Packing placement = relief.economise(steps, effort, rng.fork(i), result.plan.cut_short);
     CHECK(placement.is_valid(), "the search broke a constraint");
     result.cost += costs.of(placement);
     put_piece(piece, placement, result.plan);
   }
   return result;
+}
+
+}  // namespace
+
+Result<IncrementalResult> replan_layer(const Problem& problem, const Layout& layout, int layer,
+                                       const ExpertsOn& previous, const ExpertsOn& fresh,
+                                       double target, const MoveCost& move_cost,
+                                       const Effort& effort, Rng rng) {
+  const bool grouped = layout.scope == Scope::kHierarchical;
+  std::vector<int> node_of;
+  if (grouped) {
+    node_of = nodes_of_groups(problem, layout, previous);
+    if (node_of.empty()) {
+      node_of = nodes_of_groups(problem, layout, fresh);
+    } else {
+      exchange_groups(problem, layout, layer, target, node_of);
+    }
+  }
+  IncrementalResult relieved = TRY(replan_from(problem, layout, layer, previous, previous, node_of,
+                                               target, move_cost, effort, rng));
+  if (relieved.plan.max_time <= target * (1 + 2 * kSlack)) return relieved;
+  if (grouped) node_of = nodes_of_groups(problem, layout, fresh);
+  IncrementalResult renewed = TRY(replan_from(problem, layout, layer, previous, fresh, node_of,
+                                              target, move_cost, effort, rng));
+  return renewed.plan.max_time < relieved.plan.max_time ? std::move(renewed) : std::move(relieved);
 }
 
 }  // namespace hadal::eplb

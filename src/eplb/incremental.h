@@ -20,11 +20,15 @@ struct IncrementalResult {
   double cost = 0;  // by MoveCost
 };
 
-/// `previous[g]`: the experts on GPU g before. `target`: the largest time to aim for. Where the
-/// previous placement breaks the problem's rules (failed GPUs, pins, other limits) it is repaired first,
-/// whatever that costs.
+using ExpertsOn = std::vector<std::vector<int32_t>>;  // per GPU of the cluster
+
+/// `previous[g]`: the experts on GPU g before. `target`: the largest time to aim for. `fresh`: a plan
+/// within the target, its GPUs named so that it is as close to the previous one as can be; where
+/// relief does not reach the target, the second search goes on from there instead. Where the previous
+/// placement breaks the problem's rules (failed GPUs, pins, other limits) it is repaired first, whatever
+/// that costs.
 Result<IncrementalResult> replan_layer(const Problem& problem, const Layout& layout, int layer,
-                                       const std::vector<std::vector<int32_t>>& previous,
+                                       const ExpertsOn& previous, const ExpertsOn& fresh,
                                        double target, const MoveCost& move_cost,
                                        const Effort& effort, Rng rng);
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "eplb/bounds.h"
+#include "eplb/dispatch.h"
 #include "eplb/groups.h"
 #include "eplb/pairs.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 // A cell under search.
 struct Candidate {
-  Placement placement;
+  Packing placement;
   double bound;
 };
 
@@ -37,7 +38,7 @@ void improve_worst(std::vector<Candidate>& cells, Effort effort, Rng rng, LayerP
 }
 
 Result<Candidate> start_cell(const Cell& cell, Effort& effort, LayerPlan& plan) {
-  Candidate candidate{TRY(Placement::make(cell)), lower_bound(cell)};
+  Candidate candidate{TRY(Packing::make(cell)), lower_bound(cell)};
   if (!is_pairs(cell) || candidate.placement.duplicates_allowed()) return candidate;
   PairsResult exact =
       solve_pairs(cell, candidate.placement.max_time(), candidate.bound, effort);
@@ -46,6 +47,42 @@ Result<Candidate> start_cell(const Cell& cell, Effort& effort, LayerPlan& plan) 
   candidate.bound = exact.lower_bound;
   if (exact.best) candidate.placement = std::move(*exact.best);
   return candidate;
+}
+
+// Lets the search for unequal splits go on from the piece's placement. Every step costs a maximum flow,
+// a hundred times a step of improve(). It knows no constraints but the slots, so that where there are
+// others the placement stays as it is.
+Result<> improve_split(const Piece& piece, LayerPlan& plan, const Effort& effort, uint64_t seed) {
+  constexpr int64_t kStepsPerFlow = 20;  // of the equal-split search; for comparable time
+  constexpr int64_t kFlowsAtOnce = 20;   // between two looks at the clock
+  const Cell& cell = piece.cell;
+  const bool free = cell.pins.empty() && cell.nodes_min <= 1 &&
+                    cell.count_max.front() >= std::min(cell.gpus(), cell.slots);
+  if (!free) return {};
+  std::vector<int32_t> local(*std::max_element(piece.experts.begin(), piece.experts.end()) + 1);
+  for (int e = 0; e < cell.experts(); ++e) local[piece.experts[e]] = e;
+  Placement split{.num_experts = cell.experts(), .slot_expert = {}, .gpu_first_slot = {0}};
+  for (const int gpu : piece.gpus) {
+    for (const int32_t e : plan.experts_on[gpu]) split.slot_expert.push_back(local[e]);
+    split.gpu_first_slot.push_back(static_cast<int32_t>(split.slot_expert.size()));
+  }
+  for (int64_t left = effort.steps_max / kStepsPerFlow; left > 0; left -= kFlowsAtOnce) {
+    if (effort.expired()) {
+      plan.cut_short = true;
+      break;
+    }
+    const double time = TRY(improve_weighted(
+        split, cell.load, cell.speed, {.steps_max = std::min(left, kFlowsAtOnce), .seed = seed++}));
+    if (time <= plan.lower_bound * (1 + kCloseEnough)) break;
+  }
+  for (size_t g = 0; g < piece.gpus.size(); ++g) {
+    auto& on = plan.experts_on[piece.gpus[g]];
+    on.clear();
+    for (int slot = split.gpu_first_slot[g]; slot < split.gpu_first_slot[g + 1]; ++slot) {
+      on.push_back(piece.experts[split.slot_expert[slot]]);
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -70,7 +107,7 @@ std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int
   return pieces;
 }
 
-void put_piece(const Piece& piece, const Placement& placement, LayerPlan& plan) {
+void put_piece(const Piece& piece, const Packing& placement, LayerPlan& plan) {
   for (size_t g = 0; g < piece.gpus.size(); ++g) {
     auto& on = plan.experts_on[piece.gpus[g]];
     on.clear();
@@ -81,13 +118,22 @@ void put_piece(const Piece& piece, const Placement& placement, LayerPlan& plan) 
   plan.max_time = std::max(plan.max_time, placement.max_time());
 }
 
+Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout, int layer) {
+  const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
+  const Cell& cell = whole.front().cell;
+  const double bound = TRY(weighted_bound(cell.load, cell.capacity, cell.speed));
+  if (layout.scope == Scope::kGlobal) return bound;
+  return std::max(
+      bound, TRY(assign_groups(problem, layout, layer, Dispatch::kWeighted)).lower_bound);
+}
+
 Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
-                             const Effort& total, Rng rng) {
+                             Dispatch dispatch, const Effort& total, Rng rng) {
   LayerPlan plan;
   plan.experts_on.resize(problem.num_gpus);
   std::vector<int> node_of;
   if (layout.scope == Scope::kHierarchical) {
-    GroupAssignment groups = TRY(assign_groups(problem, layout, layer));
+    GroupAssignment groups = TRY(assign_groups(problem, layout, layer, dispatch));
     node_of = std::move(groups.node_of);
     plan.lower_bound = groups.lower_bound;
   }
@@ -104,6 +150,10 @@ Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int l
   }
   improve_worst(cells, effort, rng, plan);
   for (size_t i = 0; i < pieces.size(); ++i) put_piece(pieces[i], cells[i].placement, plan);
+  if (dispatch == Dispatch::kWeighted) {
+    plan.lower_bound = TRY(weighted_lower_bound(problem, layout, layer));
+    for (const Piece& piece : pieces) TRY(improve_split(piece, plan, total, rng.next()));
+  }
   return plan;
 }
 

@@ -5,6 +5,7 @@
 //   lower bound of each cell              -> what the search must reach, and the certificate
 //   exact solver where GPUs hold two      -> often a proven optimum
 //   local search on the worst cell        -> until it is no longer the worst, or the bound is met
+//   weighted dispatch, if asked for       -> the placement improved for the best unequal split
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ namespace hadal::eplb {
 /// A layer's plan before slots are numbered.
 struct LayerPlan {
   std::vector<std::vector<int32_t>> experts_on;  // per GPU of the cluster, in any order
-  double max_time = 0;
-  double lower_bound = 0;
+  double max_time = 0;     // with equal split
+  double lower_bound = 0;  // for the dispatch that was asked for
   bool cut_short = false;
 };
 
@@ -36,9 +37,13 @@ std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int
                                const std::vector<int>& node_of);
 
 Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
-                             const Effort& effort, Rng rng);
+                             Dispatch dispatch, const Effort& effort, Rng rng);
+
+/// No plan of this layer whose loads are split unequally is better: weighted_bound() over the live
+/// GPUs, and in hierarchical scope the best assignment of groups.
+Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout, int layer);
 
 /// Puts the placement of a piece into the plan of its layer.
-void put_piece(const Piece& piece, const Placement& placement, LayerPlan& plan);
+void put_piece(const Piece& piece, const Packing& placement, LayerPlan& plan);
 
 }  // namespace hadal::eplb

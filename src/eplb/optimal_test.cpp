@@ -90,7 +90,7 @@ TEST(Optimal, SmallCellsAgainstExhaustiveSearch) {
     ++cells;
     const double bound = lower_bound(cell);
     ASSERT_LE(bound, best * (1 + 1e-6));
-    const auto start = Placement::make(cell);
+    const auto start = Packing::make(cell);
     ASSERT_TRUE(start.has_value());
     ASSERT_TRUE(start->is_valid());
     if (start->duplicates_allowed()) continue;
@@ -114,7 +114,7 @@ TEST(Optimal, PairsAreSolvedExactly) {
     if (cell.slots > cell.experts() * gpus || cell.slots < cell.experts()) continue;
     ASSERT_TRUE(is_pairs(cell));
     const double best = exhaustive(cell);
-    const auto start = Placement::make(cell);
+    const auto start = Packing::make(cell);
     ASSERT_TRUE(start.has_value());
     const double known = start->max_time();
     const PairsResult found = solve_pairs(cell, known, lower_bound(cell),

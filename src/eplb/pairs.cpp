@@ -123,7 +123,7 @@ class Fold {
 
 // Largest with smallest; where that would put an expert with itself, its partner is exchanged with the
 // next pair's.
-Placement fold_onto_gpus(const Cell& cell, const std::vector<int>& count) {
+Packing fold_onto_gpus(const Cell& cell, const std::vector<int>& count) {
   std::vector<std::pair<double, int32_t>> replicas;
   for (int e = 0; e < cell.experts(); ++e) {
     replicas.insert(replicas.end(), count[e], {cell.load[e] / count[e], e});
@@ -175,7 +175,7 @@ PairsResult solve_pairs(const Cell& cell, double known, double lower_bound, cons
       if (answer == Answer::kNo) result.lower_bound = middle;  // and so for every smaller threshold
       continue;
     }
-    Placement placement = fold_onto_gpus(cell, fold.counts());
+    Packing placement = fold_onto_gpus(cell, fold.counts());
     high = std::min(middle, placement.max_time());
     if (placement.duplicates_allowed()) continue;
     if (!result.best || placement.max_time() < result.best->max_time()) {

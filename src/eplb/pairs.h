@@ -19,7 +19,7 @@
 namespace hadal::eplb {
 
 struct PairsResult {
-  std::optional<Placement> best;  // better than `known`, if one was found
+  std::optional<Packing> best;  // better than `known`, if one was found
   double lower_bound = 0;         // at least the one passed in
   int64_t steps = 0;
   bool cut_short = false;

@@ -10,10 +10,12 @@
 
 #include "base/check.h"
 #include "base/threads.h"
+#include "eplb/dispatch.h"
 #include "eplb/eplb.h"
 #include "eplb/incremental.h"
 #include "eplb/optimal.h"
 #include "eplb/reference.h"
+#include "eplb/transfers.h"
 
 namespace hadal::eplb {
 
@@ -206,6 +208,14 @@ void score(Plan& plan, const Problem& problem, const Layout& layout, const Plan*
   }
 }
 
+// Replaces the equal split by the best one, and the quality by that of the best one.
+Result<> split(Plan& plan, const Problem& problem, const Layout& layout) {
+  for (int layer = 0; layer < plan.num_layers; ++layer) {
+    plan.quality[layer].lower_bound = TRY(weighted_lower_bound(problem, layout, layer));
+  }
+  return split_plan(plan, problem.load, problem.gpu_speed);
+}
+
 Result<> check_previous(const Plan& previous, const Problem& problem, const Layout& layout) {
   const auto same = [](const char* name, int value, int expected) -> Result<> {
     if (value == expected) return {};
@@ -225,6 +235,15 @@ Result<> check_previous(const Plan& previous, const Problem& problem, const Layo
   return {};
 }
 
+Result<> align_to(const Plan& previous, Plan& plan, const Problem& problem) {
+  TRY(align(previous, plan,
+            {.keep_nodes = problem.min_nodes_per_expert > 1,
+             .gpu_speed = problem.gpu_speed,
+             .failed_gpus = problem.failed_gpus,
+             .pins = problem.pins}));
+  return {};
+}
+
 // The optimal and incremental policies for all layers.
 class Planner {
  public:
@@ -234,14 +253,15 @@ class Planner {
   Result<std::vector<LayerPlan>> fresh(double until) {
     return plan_layers<LayerPlan>(
         pool_, problem_.num_layers, schedule(until), [&](int layer, const Effort& effort) {
-          return plan_layer(problem_, layout_, layer, effort, rng_.fork(layer));
+          return plan_layer(problem_, layout_, layer, options_.dispatch, effort, rng_.fork(layer));
         });
   }
 
   // A fresh plan says what is possible. All layers get the same tolerance above it: the one asked for,
   // or where that takes more moves than allowed, the smallest that does not, found by bisection.
   Result<std::vector<LayerPlan>> incremental(const Plan& previous) {
-    const std::vector<LayerPlan> best = TRY(fresh(0.3));
+    std::vector<LayerPlan> best = TRY(fresh(0.3));
+    TRY(rename_gpus(previous, best));
     std::vector<IncrementalResult> result = TRY(replan(previous, best, options_.tolerance, 0.6));
     if (options_.moves_max >= 0 && cost_of(result) > options_.moves_max) {
       double low = options_.tolerance, high = std::max(1.0, 2 * low);
@@ -287,17 +307,36 @@ class Planner {
                                                 double tolerance, double until) {
     return plan_layers<IncrementalResult>(
         pool_, problem_.num_layers, schedule(until), [&](int layer, const Effort& effort) {
-          std::vector<std::vector<int32_t>> on(problem_.num_gpus);
-          for (int g = 0; g < problem_.num_gpus; ++g) {
-            for (int slot = layout_.first_slot[g]; slot < layout_.first_slot[g + 1]; ++slot) {
-              const int expert = previous.expert(layer, slot);
-              if (expert >= 0) on[g].push_back(expert);
-            }
-          }
-          return replan_layer(problem_, layout_, layer, on,
+          const ExpertsOn on = experts_on(previous, layer);
+          return replan_layer(problem_, layout_, layer, on, best[layer].experts_on,
                               best[layer].max_time * (1 + tolerance), options_.move_cost, effort,
                               rng_.fork(layer));
         });
+  }
+
+  ExpertsOn experts_on(const Plan& plan, int layer) const {
+    ExpertsOn on(problem_.num_gpus);
+    for (int g = 0; g < problem_.num_gpus; ++g) {
+      for (int slot = layout_.first_slot[g]; slot < layout_.first_slot[g + 1]; ++slot) {
+        if (plan.expert(layer, slot) >= 0) on[g].push_back(plan.expert(layer, slot));
+      }
+    }
+    return on;
+  }
+
+  // Names the GPUs of fresh layers so that they are as close to the previous plan as can be.
+  Result<> rename_gpus(const Plan& previous, std::vector<LayerPlan>& layers) {
+    Plan plan;
+    shape_plan(plan, problem_, layout_, options_);
+    for (int layer = 0; layer < problem_.num_layers; ++layer) {
+      number_slots(plan, layer, layers[layer], nullptr);
+    }
+    TRY(index_plan(plan));
+    TRY(align_to(previous, plan, problem_));
+    for (int layer = 0; layer < problem_.num_layers; ++layer) {
+      layers[layer].experts_on = experts_on(plan, layer);
+    }
+    return {};
   }
 
   static double cost_of(const std::vector<IncrementalResult>& layers) {
@@ -348,8 +387,12 @@ Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem
       plan.cut_short |= planned[layer].cut_short;
     }
     TRY(index_plan(plan));
+    if (previous != nullptr && options.policy == Policy::kOptimal) {
+      TRY(align_to(*previous, plan, problem));
+    }
   }
   score(plan, problem, layout, previous);
+  if (options.dispatch == Dispatch::kWeighted) TRY(split(plan, problem, layout));
   return {};
 }
 

@@ -12,7 +12,7 @@ constexpr int kStepsPerRecompute = 4096;  // bounds the rounding that incrementa
 
 class Search {
  public:
-  Search(const Placement& start, double lower_bound, Rng rng)
+  Search(const Packing& start, double lower_bound, Rng rng)
       : now_(start), best_(start), best_time_(start.max_time()), bound_(lower_bound), rng_(rng),
         change_(start.cell().gpus(), 0) {
     aim();
@@ -120,8 +120,8 @@ class Search {
     if (accept(change)) now_.transfer(donor, receiver, gpu);
   }
 
-  Placement now_;
-  Placement best_;
+  Packing now_;
+  Packing best_;
   double best_time_;
   double bound_;
   double aim_ = 0;
@@ -133,7 +133,7 @@ class Search {
 
 }  // namespace
 
-SearchResult improve(const Placement& start, double lower_bound, const Effort& effort, Rng rng) {
+SearchResult improve(const Packing& start, double lower_bound, const Effort& effort, Rng rng) {
   SearchResult result = Search(start, lower_bound, rng).run(effort);
   CHECK(result.best.is_valid(), "the search broke a constraint");
   return result;

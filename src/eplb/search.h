@@ -28,13 +28,13 @@ struct Effort {
 };
 
 struct SearchResult {
-  Placement best;
+  Packing best;
   int64_t steps = 0;
   bool cut_short = false;  // by the deadline
 };
 
 /// Improves `start` until `lower_bound` is met to within 1e-5, or the effort is spent.
-SearchResult improve(const Placement& start, double lower_bound, const Effort& effort, Rng rng);
+SearchResult improve(const Packing& start, double lower_bound, const Effort& effort, Rng rng);
 
 /// The search never aims closer to the bound than this, relatively: the gain would be below a token.
 constexpr double kCloseEnough = 1e-5;

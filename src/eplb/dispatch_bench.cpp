@@ -173,5 +173,3 @@ BENCHMARK(route)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace hadal::eplb
-
-BENCHMARK_MAIN();

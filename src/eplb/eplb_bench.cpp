@@ -245,5 +245,3 @@ BENCHMARK_CAPTURE(scale, gpus_and_slots_x10, Shape{10, 256, 5120, 8, 8, 640})
 
 }  // namespace
 }  // namespace hadal::eplb
-
-BENCHMARK_MAIN();

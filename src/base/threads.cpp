@@ -25,6 +25,7 @@ namespace hadal {
 namespace {
 
 constexpr size_t kCacheLine = 64;
+static_assert(sizeof(std::atomic<uint32_t>) == 4, "the kernel's futex is the atomic itself");
 
 void futex_wait(std::atomic<uint32_t>& word, uint32_t while_value) {
   // Returns at a wake-up, at a signal, or at once if the word has changed: callers loop.

@@ -334,11 +334,11 @@ TEST(Cores, AtLeastOneAndWithinTheMask) {
 
 class Cgroup : public testing::Test {
  protected:
-  Cgroup() {
+  void SetUp() override {
     std::string pattern = (std::filesystem::temp_directory_path() / "cgroup.XXXXXX").string();
     root_ = mkdtemp(pattern.data());
   }
-  ~Cgroup() override { std::filesystem::remove_all(root_); }
+  void TearDown() override { std::filesystem::remove_all(root_); }
   void put(const std::string& file, const std::string& text) {
     const std::filesystem::path path = root_ + file;
     std::filesystem::create_directories(path.parent_path());

@@ -61,7 +61,9 @@ class Document {
     const size_t skipped = bytes_.size() - text.size();
     const simdjson::padded_string_view padded(text.data(), text.size(),
                                               bytes_.capacity() - skipped);
-    return check(parser_.iterate(padded).get(document_));
+    TRY(check(parser_.iterate(padded).get(document_)));
+    open_ = true;
+    return {};
   }
 
   /// An error for anything but SUCCESS.
@@ -84,7 +86,7 @@ class Document {
                     "the input ends in the middle of the JSON document; truncated?");
       default: {
         const char* place = nullptr;
-        if (document_.current_location().get(place) != simdjson::SUCCESS) {
+        if (!open_ || document_.current_location().get(place) != simdjson::SUCCESS) {
           return fail(Code::kInvalidArgument, "the input is not valid JSON");
         }
         return fail(Code::kInvalidArgument,
@@ -99,6 +101,7 @@ class Document {
   std::string bytes_;
   ondemand::parser parser_;
   ondemand::document document_;
+  bool open_ = false;  // before that document_ must not be asked where it is
 };
 
 /// Reads one grid. The depth is not known before the first number, and then binding for the rest.

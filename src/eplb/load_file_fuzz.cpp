@@ -51,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(!input.error().message.empty());
     CHECK(input.error().code == hadal::Code::kInvalidArgument);
   }
-  const auto range = hadal::eplb::parse_window_range(bytes, data[0]);
-  CHECK(!range || (range->first >= 0 && range->first < range->last && range->last <= data[0]));
+  const int windows = 1 + data[0];
+  const auto range = hadal::eplb::parse_window_range(bytes, windows);
+  CHECK(!range || (range->first >= 0 && range->first < range->last && range->last <= windows));
   return 0;
 }

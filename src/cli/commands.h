@@ -1,0 +1,19 @@
+// Every command adds itself to the tree with one of these functions; main() calls them in the order
+// in which `hadal --help` shows them.
+#pragma once
+
+#include "cli/args.h"
+
+namespace hadal::cli {
+
+void add_eplb(Command& root);
+void add_doctor(Command& root);
+void add_completion(Command& root, const CommandTree& tree);
+void add_version(Command& root);
+
+// The verbs of `hadal eplb`.
+void add_eplb_plan(Command& eplb);
+void add_eplb_evaluate(Command& eplb);
+void add_eplb_show(Command& eplb);
+
+}  // namespace hadal::cli

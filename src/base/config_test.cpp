@@ -110,22 +110,34 @@ TEST(Config, ErrorsNameThePlaceTheValueAndWhatIsAllowed) {
   EXPECT_EQ(toml_error("port = 65536"),
             "s.toml:1: port is 65536; it must be an integer from 0 to 65535");
   EXPECT_EQ(toml_error("port = '1'"),
-            "s.toml:1: port is '1'; it must be an integer from 0 to 65535");
+            "s.toml:1: port is \"1\"; it must be an integer from 0 to 65535");
   EXPECT_EQ(toml_error("ratio = 1.5"), "s.toml:1: ratio is 1.5; it must be a number from 0 to 1");
   EXPECT_EQ(toml_error("ratio = nan"), "s.toml:1: ratio is nan; it must be a number from 0 to 1");
   EXPECT_EQ(toml_error("ratio = true"), "s.toml:1: ratio is true; it must be a number from 0 to 1");
-  EXPECT_EQ(toml_error("mode = 'slow'"), "s.toml:1: mode is 'slow'; it must be one of fast, safe");
+  EXPECT_EQ(toml_error("mode = 'slow'"),
+            "s.toml:1: mode is \"slow\"; it must be one of fast, safe");
   EXPECT_EQ(toml_error("verbose = 1"), "s.toml:1: verbose is 1; it must be true or false");
   EXPECT_EQ(toml_error("peers = ['a', 1]"),
-            "s.toml:1: peers is [ 'a', 1 ]; it must be a list of texts");
+            "s.toml:1: peers is [\"a\", 1]; it must be a list of texts");
   EXPECT_EQ(toml_error("sizes = [4, 0]"),
-            "s.toml:1: sizes is [ 4, 0 ]; it must be a list, each an integer of at least 1");
+            "s.toml:1: sizes is [4, 0]; it must be a list, each an integer of at least 1");
   EXPECT_EQ(toml_error("weights = 3"), "s.toml:1: weights is 3; it must be a list, each a number");
+  EXPECT_EQ(toml_error("peers = [[1], 1.5, inf, 2020-01-01]"),
+            "s.toml:1: peers is [a list, 1.5, inf, a date or time]; it must be a list of texts");
   EXPECT_EQ(toml_error("disk = 3"), "s.toml:1: disk is 3; it must be a section [disk]");
   EXPECT_EQ(toml_error("[name]\nx = 1"), "s.toml:1: name is a section; it must be text");
   EXPECT_TRUE(toml_error("port = 1\nport = 2").starts_with("s.toml:2: "))
       << toml_error("port=1\nport=2");
   EXPECT_TRUE(toml_error("port = \n").starts_with("s.toml:1: "));
+}
+
+TEST(Config, MalformedFilesAreErrors) {
+  // The first two tripped an assertion in toml++ 3.3.
+  for (const char* text :
+       {"[&", "[[[a]]]", "[", "a", "=", "a = \"", "[a]\n[a]", "\xff", "a = [1,"}) {
+    EXPECT_TRUE(toml_error(text).starts_with("s.toml:")) << text;
+  }
+  EXPECT_NE(toml_error("sizes = " + std::string(100'000, '[')), "") << "nesting is bounded";
 }
 
 TEST(Config, UnknownKeysSuggestTheNearest) {
@@ -170,7 +182,7 @@ TEST(Config, OptionErrors) {
   EXPECT_EQ(option_error("--port=1\nname='x'"),
             "--port: port is \"1\nname='x'\"; it must be an integer from 0 to 65535");
   EXPECT_EQ(option_error("--port"), "--port has no value; it must be an integer from 0 to 65535");
-  EXPECT_EQ(option_error("--mode=x"), "--mode: mode is 'x'; it must be one of fast, safe");
+  EXPECT_EQ(option_error("--mode=x"), "--mode: mode is \"x\"; it must be one of fast, safe");
   EXPECT_EQ(option_error("--pory=1"), "--pory: there is no key \"pory\"; did you mean \"port\"?");
   EXPECT_EQ(option_error("port=1"), "\"port\" is not an option; it must be --key=value");
   EXPECT_EQ(option_error("--"), "\"--\" is not an option; it must be --key=value");

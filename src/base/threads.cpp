@@ -74,27 +74,6 @@ struct Region {
 };
 constinit thread_local Region current_region;
 
-// A worker's state word.
-//
-//   kIdle    -> kPosted   caller: here is a share
-//   kIdle    -> kParked   worker: I sleep on this word         kParked -> kPosted, with a wake-up
-//   kPosted  -> kRunning  worker: the share is mine
-//   kPosted  -> kIdle     caller: you have not begun, so I run it myself
-//   kRunning -> kIdle     worker: done
-//   kRunning -> kAwaited  caller: I sleep on this word         kAwaited -> kIdle, with a wake-up
-//   kIdle, kParked -> kStop   destructor
-//
-// Every step is one read-modify-write, so a sleeper is never missed: who changes the word learns
-// from its old value whether to wake. The job is written before kPosted (release) and read after
-// kRunning (acquire), and cannot change until the worker has left kRunning.
-enum : uint32_t { kIdle, kParked, kPosted, kRunning, kAwaited, kStop };
-
-struct alignas(kCacheLine) Worker {
-  std::atomic<uint32_t> state{kIdle};
-  std::atomic<int> cpu{-1};  // where its last share began
-  std::thread thread;
-};
-
 std::string read_line_starting(const std::string& path, std::string_view prefix) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -123,6 +102,21 @@ void bind_this_thread(int cpu) {
   mask.back() = 1UL << (static_cast<size_t>(cpu) % kBits);
   syscall(SYS_sched_setaffinity, 0, mask.size() * sizeof(mask[0]), mask.data());
 }
+
+// A worker's state word.
+//
+//   kIdle    -> kPosted   caller: here is a share
+//   kIdle    -> kParked   worker: I sleep on this word         kParked -> kPosted, with a wake-up
+//   kPosted  -> kRunning  worker: the share is mine
+//   kPosted  -> kIdle     caller: you have not begun, so I run it myself
+//   kRunning -> kIdle     worker: done
+//   kRunning -> kAwaited  caller: I sleep on this word         kAwaited -> kIdle, with a wake-up
+//   kIdle, kParked -> kStop   destructor
+//
+// Every step is one read-modify-write, so a sleeper is never missed: who changes the word learns
+// from its old value whether to wake. The job is written before kPosted (release) and read after
+// kRunning (acquire), and cannot change until the worker has left kRunning.
+enum : uint32_t { kIdle, kParked, kPosted, kRunning, kAwaited, kStop };
 
 }  // namespace
 
@@ -169,40 +163,48 @@ struct ThreadPool::Impl {
   struct Job {
     int64_t n = 0;
     int64_t grain = 0;  // 0: one range per share
-    int shares = 0;
     RangeFn fn;
     Profiler* profiler = nullptr;
+    int shares = 0;
     int caller_cpu = -1;
   };
 
+  // What the caller and one worker say to each other, in one cache line: a post is one transfer
+  // between cores (100 to 200 ns each), and so is the answer.
+  struct alignas(kCacheLine) Worker {
+    std::atomic<uint32_t> state{kIdle};
+    std::atomic<int> cpu{-1};  // where its last share began
+    Job job;
+  };
+  static_assert(sizeof(Worker) == kCacheLine);
+
   explicit Impl(int threads) : workers(static_cast<size_t>(threads)) {}
 
-  void run_share(int worker);
+  void run_share(const Job& job, int index);
   void work(int index);
-  void call(const Job& next);
+  void call(const Job& job);
   bool take_back(int index);
-  void wait_for(int index);
+  void wait_for(int index, int caller_cpu);
 
   std::vector<Worker> workers;  // [0] is the caller's and stays kIdle
+  std::vector<std::thread> threads;
   int spin_us = 0;
   std::mutex callers;  // held for the length of a call
-
-  alignas(kCacheLine) Job job;
   alignas(kCacheLine) std::atomic<int64_t> next_chunk{0};
 };
 
-// Runs share `worker` of the job on this thread.
-void ThreadPool::Impl::run_share(int worker) {
-  const Region outer = std::exchange(current_region, Region{this, worker});
+// Runs share `index` of the job on this thread.
+void ThreadPool::Impl::run_share(const Job& job, int index) {
+  const Region outer = std::exchange(current_region, Region{this, index});
   if (job.grain == 0) {
-    const Range range = split(job.n, job.shares, worker);
-    job.fn(range.begin, range.end, worker);
+    const Range range = split(job.n, job.shares, index);
+    job.fn(range.begin, range.end, index);
   } else {
     const int64_t chunks = (job.n - 1) / job.grain + 1;
     for (int64_t chunk = 0;
          (chunk = next_chunk.fetch_add(1, std::memory_order_relaxed)) < chunks;) {
       const int64_t begin = chunk * job.grain;
-      job.fn(begin, begin + std::min(job.grain, job.n - begin), worker);
+      job.fn(begin, begin + std::min(job.grain, job.n - begin), index);
     }
   }
   current_region = outer;
@@ -217,13 +219,12 @@ void ThreadPool::Impl::work(int index) {
     uint32_t seen = self.state.load(std::memory_order_acquire);
     if (seen == kStop) return;
     if (seen == kPosted) {
-      const int cpu = sched_getcpu();
-      self.cpu.store(cpu, std::memory_order_relaxed);
-      if (!self.state.compare_exchange_strong(seen, kRunning, std::memory_order_acq_rel)) continue;
-      caller_cpu = job.caller_cpu;
+      if (!self.state.compare_exchange_strong(seen, kRunning, std::memory_order_acquire)) continue;
+      self.cpu.store(sched_getcpu(), std::memory_order_relaxed);
+      caller_cpu = self.job.caller_cpu;
       {
-        const Profiler::Attach attach(job.profiler);
-        run_share(index);
+        const Profiler::Attach attach(self.job.profiler);
+        run_share(self.job, index);
       }
       if (self.state.exchange(kIdle, std::memory_order_acq_rel) == kAwaited) futex_wake(self.state);
     } else if (!spin_while(self.state, kIdle, sched_getcpu() == caller_cpu ? 0 : spin_us)) {
@@ -237,17 +238,20 @@ void ThreadPool::Impl::work(int index) {
   }
 }
 
-// Takes a share from a worker that has not begun it.
+// Takes a share from a worker that has not begun it. Looks before it claims: an exchange that fails
+// would pull the line from a worker that is about to write it.
 bool ThreadPool::Impl::take_back(int index) {
+  std::atomic<uint32_t>& state = workers[static_cast<size_t>(index)].state;
   uint32_t posted = kPosted;
-  return workers[static_cast<size_t>(index)].state.compare_exchange_strong(
-      posted, kIdle, std::memory_order_acq_rel, std::memory_order_relaxed);
+  return state.load(std::memory_order_relaxed) == kPosted &&
+         state.compare_exchange_strong(posted, kIdle, std::memory_order_acq_rel,
+                                       std::memory_order_relaxed);
 }
 
 // Returns when a worker that has begun its share is done.
-void ThreadPool::Impl::wait_for(int index) {
+void ThreadPool::Impl::wait_for(int index, int caller_cpu) {
   Worker& worker = workers[static_cast<size_t>(index)];
-  const bool same_core = worker.cpu.load(std::memory_order_relaxed) == job.caller_cpu;
+  const bool same_core = worker.cpu.load(std::memory_order_relaxed) == caller_cpu;
   if (spin_while(worker.state, kRunning, same_core ? 0 : spin_us)) return;
   uint32_t running = kRunning;
   if (worker.state.compare_exchange_strong(running, kAwaited, std::memory_order_acq_rel,
@@ -258,19 +262,21 @@ void ThreadPool::Impl::wait_for(int index) {
   }
 }
 
-void ThreadPool::Impl::call(const Job& next) {
+void ThreadPool::Impl::call(const Job& job) {
   const std::scoped_lock lock(callers);
-  job = next;
   next_chunk.store(0, std::memory_order_relaxed);
   for (int i = 1; i < job.shares; ++i) {
-    std::atomic<uint32_t>& state = workers[static_cast<size_t>(i)].state;
-    if (state.exchange(kPosted, std::memory_order_acq_rel) == kParked) futex_wake(state);
+    Worker& worker = workers[static_cast<size_t>(i)];
+    worker.job = job;
+    if (worker.state.exchange(kPosted, std::memory_order_acq_rel) == kParked) {
+      futex_wake(worker.state);
+    }
   }
-  run_share(0);
+  run_share(job, 0);
   for (int i = 1; i < job.shares; ++i) {
-    if (take_back(i)) run_share(i);
+    if (take_back(i)) run_share(job, i);
   }
-  for (int i = 1; i < job.shares; ++i) wait_for(i);
+  for (int i = 1; i < job.shares; ++i) wait_for(i, job.caller_cpu);
 }
 
 ThreadPool::ThreadPool() : ThreadPool(Options{}) {}
@@ -285,17 +291,17 @@ ThreadPool::ThreadPool(const Options& options) {
 
   impl_ = std::make_unique<Impl>(threads);
   impl_->spin_us = threads <= cores ? kSpinUs : 0;
+  impl_->threads.reserve(static_cast<size_t>(threads));
   for (; size_ < threads; ++size_) {
     const int worker = size_;
     const int cpu = pin ? cpus[static_cast<size_t>(worker)] : -1;
     const std::string name = fmt::format("{:.10}-{}", options.name, worker);
     try {
-      impl_->workers[static_cast<size_t>(worker)].thread =
-          std::thread([impl = impl_.get(), worker, cpu, name] {
-            pthread_setname_np(pthread_self(), name.c_str());
-            if (cpu >= 0) bind_this_thread(cpu);
-            impl->work(worker);
-          });
+      impl_->threads.emplace_back([impl = impl_.get(), worker, cpu, name] {
+        pthread_setname_np(pthread_self(), name.c_str());
+        if (cpu >= 0) bind_this_thread(cpu);
+        impl->work(worker);
+      });
     } catch (const std::system_error&) {
       break;  // a limit on threads: the pool is what there is
     }
@@ -304,12 +310,13 @@ ThreadPool::ThreadPool(const Options& options) {
 
 ThreadPool::~ThreadPool() {
   for (int i = 1; i < size_; ++i) {
-    Worker& worker = impl_->workers[static_cast<size_t>(i)];
-    const uint32_t state = worker.state.exchange(kStop, std::memory_order_acq_rel);
+    std::atomic<uint32_t>& word = impl_->workers[static_cast<size_t>(i)].state;
+    const uint32_t state = word.exchange(kStop, std::memory_order_acq_rel);
     CHECK(state == kIdle || state == kParked, "ThreadPool destroyed during a call");
-    if (state == kParked) futex_wake(worker.state);
+    if (state == kParked) futex_wake(word);
   }
-  for (int i = 1; i < size_; ++i) impl_->workers[static_cast<size_t>(i)].thread.join();
+  if (impl_ == nullptr) return;
+  for (std::thread& thread : impl_->threads) thread.join();
 }
 
 void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn) {
@@ -319,7 +326,7 @@ void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn) {
   }
   const int64_t parts = grain == 0 ? n : (n - 1) / grain + 1;
   const int shares = static_cast<int>(std::min<int64_t>(parts, size_));
-  impl_->call({n, grain, shares, fn, Profiler::current(), sched_getcpu()});
+  impl_->call({n, grain, fn, Profiler::current(), shares, sched_getcpu()});
 }
 
 }  // namespace hadal

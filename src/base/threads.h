@@ -13,6 +13,9 @@
 // share, and then takes back every share that its worker has not begun and runs that as well, under
 // that worker's index. So a call never waits for a thread that the scheduler has not run yet: on a
 // machine whose cores are busy with others it degrades to a loop on the caller, not to a stall.
+// Between two cores that are awake a call costs 0.35 us more than its longest share (GNU OpenMP:
+// 0.6 us), and each sleeping worker adds the 2 to 8 us of its wake-up call (threads_bench, 2 cores
+// of a Zen 4).
 //
 // Invariants
 //   1. Every index of [0, n) is in exactly one invocation of fn; no invocation is empty.

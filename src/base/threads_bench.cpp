@@ -75,15 +75,33 @@ void fork_join(benchmark::State& state) {
     busy(work_ns);
     ++calls[static_cast<size_t>(worker)].value;
   };
+  // How many shares ran on their own workers; the others the caller took back.
+  std::atomic<int64_t> by_workers{0};
+  const auto caller = std::this_thread::get_id();
+  const auto call_pool = [&] {
+    pool.parallel_for(threads, [&](int64_t, int64_t, int worker) {
+      if (worker != 0 && std::this_thread::get_id() != caller) {
+        by_workers.fetch_add(1, std::memory_order_relaxed);
+      }
+      share(worker);
+    });
+  };
   const auto check = [&](int64_t want) {
     for (Padded& count : calls) CHECK(std::exchange(count.value, 0) == want, "a share did not run");
   };
 
   double pool_ns = 0;
   for (auto _ : state) {
-    pool_ns = median_ns(rounds, pause_us, [&] {
-      pool.parallel_for(threads, [&](int64_t, int64_t, int worker) { share(worker); });
-    });
+    // A thread that has just been made may take milliseconds to run at all.
+    for (int i = 0; i < 1000 && by_workers == 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      pool.parallel_for(threads, [&](int64_t, int64_t, int worker) {
+        if (worker != 0 && std::this_thread::get_id() != caller) ++by_workers;
+        busy(20e3);
+      });
+    }
+    by_workers = 0;
+    pool_ns = median_ns(rounds, pause_us, call_pool);
     check(rounds);
   }
   const int thread_rounds = std::min(rounds, 1000);
@@ -97,6 +115,8 @@ void fork_join(benchmark::State& state) {
   check(thread_rounds);
   state.counters["threads"] = threads;
   state.counters["pool_us"] = pool_ns / 1e3;
+  state.counters["by_workers"] =
+      static_cast<double>(by_workers) / std::max(1.0, static_cast<double>(threads - 1) * rounds);
   state.counters["limit_us"] = work_ns / 1e3;
   state.counters["std_thread_us"] = thread_ns / 1e3;
   state.counters["ratio_std_thread"] = thread_ns / pool_ns;

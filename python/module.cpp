@@ -6,14 +6,17 @@
 // else RuntimeError, with the library's sentence.
 //
 // The text of the docstrings is what help(hadal.eplb) shows; python/hadal/eplb.pyi has the types.
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -47,34 +50,61 @@ T unwrap(Result<T> result) {
   throw std::runtime_error(result.error().message);
 }
 
-/// `values` as a C-ordered array of T with `num_dims` dimensions. Takes anything numpy takes, and
-/// torch tensors of any device and dtype (bfloat16, too, which numpy does not know).
-template <typename T>
-Array<T> to_array(const char* what, py::object values, int num_dims) {
-  if (py::hasattr(values, "detach") && py::hasattr(values, "cpu")) {
-    const char* const dtype = std::is_same_v<T, float>    ? "float"
-                              : std::is_same_v<T, double> ? "double"
-                                                          : "int";
-    values = values.attr("detach")().attr("cpu")().attr(dtype)();
-  }
-  const py::array any(values);
-  // Casts that numpy allows and nobody means: complex numbers, texts, times.
-  if (std::string_view("cSUMm").find(any.dtype().kind()) != std::string_view::npos ||
-      (std::is_integral_v<T> && any.dtype().kind() == 'f' && any.size() > 0)) {
-    throw py::type_error(fmt::format("{} has dtype {}; it must hold {}", what,
-                                     py::str(any.dtype()).cast<std::string>(),
-                                     std::is_integral_v<T> ? "integers" : "real numbers"));
-  }
-  if (any.ndim() != num_dims) {
-    throw py::value_error(
-        fmt::format("{} has {} dimensions; it must have {}", what, any.ndim(), num_dims));
-  }
-  return Array<T>(any);
-}
-
 template <typename T>
 std::span<const T> span_of(const Array<T>& array) {
   return {array.data(), static_cast<size_t>(array.size())};
+}
+
+/// `values` as an array with `num_dims` dimensions. Takes anything that numpy takes, and
+/// torch tensors of any device and dtype (bfloat16, too, which numpy does not know).
+py::array to_numpy(const char* what, py::object values, int num_dims, const char* torch_dtype) {
+  if (py::hasattr(values, "detach") && py::hasattr(values, "cpu")) {
+    values = values.attr("detach")().attr("cpu")().attr(torch_dtype)();
+  }
+  py::array array(values);
+  if (array.ndim() != num_dims) {
+    throw py::value_error(
+        fmt::format("{} has {} dimensions; it must have {}", what, array.ndim(), num_dims));
+  }
+  return array;
+}
+
+[[noreturn]] void wrong_dtype(const char* what, const py::array& array, const char* wanted) {
+  throw py::type_error(fmt::format("{} has dtype {}; it must hold {}", what,
+                                   py::str(array.dtype()).cast<std::string>(), wanted));
+}
+
+/// [n][m] real numbers, as T.
+template <typename T>
+Array<T> to_reals(const char* what, py::object values, int num_dims) {
+  const py::array array =
+      to_numpy(what, std::move(values), num_dims, std::is_same_v<T, float> ? "float" : "double");
+  // Casts that numpy allows and nobody means: complex numbers, texts, times.
+  if (std::string_view("cSUMm").find(array.dtype().kind()) != std::string_view::npos) {
+    wrong_dtype(what, array, "real numbers");
+  }
+  return Array<T>(array);
+}
+
+/// Integers of any dtype. `shape` gets the dimensions, if it is asked for.
+std::vector<int> to_ints(const char* what, py::object values, int num_dims,
+                         Shape* shape = nullptr) {
+  const py::array array = to_numpy(what, std::move(values), num_dims, "long");
+  const bool is_empty_list = array.size() == 0;  // numpy makes float64 of []
+  if (!is_empty_list && array.dtype().kind() != 'i' && array.dtype().kind() != 'u') {
+    wrong_dtype(what, array, "integers");
+  }
+  const Array<int64_t> wide(array);
+  std::vector<int> narrow;
+  narrow.reserve(wide.size());
+  for (const int64_t value : span_of(wide)) {
+    if (value != static_cast<int>(value)) {
+      throw py::value_error(fmt::format("{} has the value {}; it must fit 32 bits", what, value));
+    }
+    narrow.push_back(static_cast<int>(value));
+  }
+  if (shape != nullptr) shape->assign(array.shape(), array.shape() + array.ndim());
+  return narrow;
 }
 
 int to_int(const char* what, py::ssize_t value) {
@@ -118,7 +148,7 @@ template <typename T>
 py::array view(const py::object& owner, const std::vector<T>& values, Shape shape) {
   py::array_t<T> array(std::move(shape), values.data(), owner);
   array.attr("setflags")(py::arg("write") = false);
-  return std::move(array);
+  return array;
 }
 
 py::array_t<int64_t> widened(const std::vector<int32_t>& values, Shape shape) {
@@ -134,21 +164,30 @@ PlanPointer run(const Problem& problem, const Options& options, const Plan* prev
   return std::make_shared<Plan>(unwrap(rebalance(problem, options, previous)));
 }
 
+Problem problem_of(const Array<double>& load, int num_replicas, int num_groups, int num_nodes,
+                   int num_gpus) {
+  Problem problem;
+  problem.num_layers = to_int("num_layers", load.shape(0));
+  problem.num_experts = to_int("num_experts", load.shape(1));
+  problem.num_replicas = num_replicas;
+  problem.num_groups = num_groups;
+  problem.num_nodes = num_nodes;
+  problem.num_gpus = num_gpus;
+  problem.load = span_of(load);
+  return problem;
+}
+
 py::tuple rebalance_experts(py::object weight, int num_replicas, int num_groups, int num_nodes,
                             int num_gpus, const std::string& policy, const std::string& ties,
                             int threads) {
   // To float32 as the reference does, whatever the dtype: a large int64 must not be rounded twice.
-  const auto single = to_array<float>("weight", std::move(weight), 2);
+  const auto single = to_reals<float>("weight", std::move(weight), 2);
   const Array<double> load(single);
-  const Problem problem{.num_layers = to_int("num_layers", load.shape(0)),
-                        .num_experts = to_int("num_experts", load.shape(1)),
-                        .num_replicas = num_replicas,
-                        .num_groups = num_groups,
-                        .num_nodes = num_nodes,
-                        .num_gpus = num_gpus,
-                        .load = span_of(load)};
-  const Options options{
-      .policy = parse_policy(policy), .ties = parse_ties(ties), .threads = threads};
+  Options options;
+  options.policy = parse_policy(policy);
+  options.ties = parse_ties(ties);
+  options.threads = threads;
+  const Problem problem = problem_of(load, num_replicas, num_groups, num_nodes, num_gpus);
   const PlanPointer plan = run(problem, options, nullptr);
   const py::ssize_t layers = plan->num_layers;
   const py::ssize_t experts = plan->num_experts;
@@ -157,21 +196,9 @@ py::tuple rebalance_experts(py::object weight, int num_replicas, int num_groups,
                         widened(plan->logcnt, {layers, experts}));
 }
 
-/// The keyword arguments of plan() that describe the constraints of a Problem, converted.
-struct Constraints {
-  Array<int> gpu_capacity;
-  Array<double> gpu_speed;
-  Array<int> failed_gpus;
-  std::vector<Pin> pins;
-};
-
-template <typename T>
-Array<T> optional_array(const char* what, const py::object& values) {
-  return values.is_none() ? Array<T>(0) : to_array<T>(what, values, 1);
-}
-
 std::vector<Pin> to_pins(const std::vector<std::tuple<int, int, int>>& triples) {
   std::vector<Pin> pins;
+  pins.reserve(triples.size());
   for (const auto& [layer, expert, gpu] : triples) {
     pins.push_back({.layer = layer, .expert = expert, .gpu = gpu});
   }
@@ -187,33 +214,28 @@ PlanPointer plan(py::object load_values, int num_replicas, int num_gpus, int num
                  double budget_ms, uint64_t seed, std::optional<double> moves_max,
                  const std::optional<std::tuple<double, double, double>>& move_cost,
                  double tolerance, int threads) {
-  const auto load = to_array<double>("load", std::move(load_values), 2);
-  const Constraints constraints{.gpu_capacity = optional_array<int>("gpu_capacity", gpu_capacity),
-                                .gpu_speed = optional_array<double>("gpu_speed", gpu_speed),
-                                .failed_gpus = optional_array<int>("failed_gpus", failed_gpus),
-                                .pins = to_pins(pins)};
-  const Problem problem{.num_layers = to_int("num_layers", load.shape(0)),
-                        .num_experts = to_int("num_experts", load.shape(1)),
-                        .num_replicas = num_replicas,
-                        .num_groups = num_groups,
-                        .num_nodes = num_nodes,
-                        .num_gpus = num_gpus,
-                        .load = span_of(load),
-                        .gpu_capacity = span_of(constraints.gpu_capacity),
-                        .gpu_speed = span_of(constraints.gpu_speed),
-                        .failed_gpus = span_of(constraints.failed_gpus),
-                        .pins = constraints.pins,
-                        .min_nodes_per_expert = min_nodes_per_expert,
-                        .max_replicas_per_expert = max_replicas_per_expert};
-  Options options{.policy = parse_policy(policy),
-                  .scope = parse_scope(scope),
-                  .ties = parse_ties(ties),
-                  .dispatch = parse_dispatch(dispatch),
-                  .steps_max = steps_max,
-                  .budget_ms = budget_ms,
-                  .seed = seed,
-                  .tolerance = tolerance,
-                  .threads = threads};
+  const auto load = to_reals<double>("load", std::move(load_values), 2);
+  const std::vector<int> capacity = to_ints("gpu_capacity", gpu_capacity, 1);
+  const auto speed = to_reals<double>("gpu_speed", gpu_speed, 1);
+  const std::vector<int> failed = to_ints("failed_gpus", failed_gpus, 1);
+  const std::vector<Pin> pinned = to_pins(pins);
+  Problem problem = problem_of(load, num_replicas, num_groups, num_nodes, num_gpus);
+  problem.gpu_capacity = capacity;
+  problem.gpu_speed = span_of(speed);
+  problem.failed_gpus = failed;
+  problem.pins = pinned;
+  problem.min_nodes_per_expert = min_nodes_per_expert;
+  problem.max_replicas_per_expert = max_replicas_per_expert;
+  Options options;
+  options.policy = parse_policy(policy);
+  options.scope = parse_scope(scope);
+  options.ties = parse_ties(ties);
+  options.dispatch = parse_dispatch(dispatch);
+  options.steps_max = steps_max;
+  options.budget_ms = budget_ms;
+  options.seed = seed;
+  options.tolerance = tolerance;
+  options.threads = threads;
   if (moves_max) options.moves_max = *moves_max;
   if (move_cost) {
     const auto [same_gpu, same_node, other_node] = *move_cost;
@@ -224,7 +246,12 @@ PlanPointer plan(py::object load_values, int num_replicas, int num_gpus, int num
 
 /// GPU boundaries of an equal split; the first num_slots % num_gpus GPUs have one slot more.
 std::vector<int32_t> equal_split(int num_slots, int num_gpus) {
+  if (num_gpus < 1 || num_gpus > num_slots) {
+    throw py::value_error(
+        fmt::format("num_gpus is {}; it must be 1 to num_slots {}", num_gpus, num_slots));
+  }
   std::vector<int32_t> first{0};
+  first.reserve(num_gpus + 1);
   for (int gpu = 0; gpu < num_gpus; ++gpu) {
     first.push_back(first.back() + num_slots / num_gpus + (gpu < num_slots % num_gpus ? 1 : 0));
   }
@@ -233,28 +260,26 @@ std::vector<int32_t> equal_split(int num_slots, int num_gpus) {
 
 PlanPointer from_phy2log(py::object phy2log, int num_experts, int num_gpus, int num_groups,
                          int num_nodes) {
-  const auto experts = to_array<int>("phy2log", std::move(phy2log), 2);
-  if (num_gpus < 1) {
-    throw py::value_error(fmt::format("num_gpus is {}; it must be at least 1", num_gpus));
-  }
+  Shape shape;
+  std::vector<int> experts = to_ints("phy2log", std::move(phy2log), 2, &shape);
   auto plan = std::make_shared<Plan>();
-  plan->num_layers = to_int("num_layers", experts.shape(0));
+  plan->num_layers = to_int("num_layers", shape[0]);
   plan->num_experts = num_experts;
-  plan->num_slots = to_int("num_slots", experts.shape(1));
+  plan->num_slots = to_int("num_slots", shape[1]);
   plan->num_groups = num_groups;
   plan->num_nodes = num_nodes;
   plan->num_gpus = num_gpus;
   plan->gpu_first_slot = equal_split(plan->num_slots, num_gpus);
-  plan->phy2log.assign(experts.data(), experts.data() + experts.size());
+  plan->phy2log = std::move(experts);
+  plan->quality.resize(shape[0]);
   unwrap(index_plan(*plan));
-  unwrap(validate(*plan));
   return plan;
 }
 
 Evaluation evaluate_plan(const PlanPointer& plan, py::object load_values,
                          const py::object& gpu_speed) {
-  const auto load = to_array<double>("load", std::move(load_values), 2);
-  const auto speed = optional_array<double>("gpu_speed", gpu_speed);
+  const auto load = to_reals<double>("load", std::move(load_values), 2);
+  const auto speed = to_reals<double>("gpu_speed", gpu_speed, 1);
   if (load.shape(0) != plan->num_layers || load.shape(1) != plan->num_experts) {
     throw py::value_error(fmt::format("load has shape ({}, {}); the plan is for ({}, {})",
                                       load.shape(0), load.shape(1), plan->num_layers,
@@ -278,13 +303,9 @@ void def_view(Class& type, const char* property, std::vector<T> Owner::* values,
 }
 
 std::string describe(const Plan& plan) {
-  double worst = 1;
-  for (const LayerQuality& layer : plan.quality) worst = std::max(worst, layer.imbalance);
-  return fmt::format(
-      "<hadal.eplb.Plan: {} layers, {} experts in {} slots on {} GPUs, {}, {}, worst imbalance "
-      "{:.4f}>",
-      plan.num_layers, plan.num_experts, plan.num_slots, plan.num_gpus, name(plan.policy),
-      name(plan.scope), worst);
+  return fmt::format("<hadal.eplb.Plan: {} layers, {} experts in {} slots on {} GPUs, {}, {}>",
+                     plan.num_layers, plan.num_experts, plan.num_slots, plan.num_gpus,
+                     name(plan.policy), name(plan.scope));
 }
 
 void bind_plan(py::module_& module) {
@@ -310,7 +331,8 @@ Arrays are read-only views of the plan's own memory.)");
                   R"(A plan made elsewhere, for evaluate() or as `previous` of plan().
 
 phy2log: integers [num_layers, num_slots], the expert in each slot, -1 for none. Slots are divided
-over the GPUs in order and equally, the first num_slots % num_gpus GPUs having one more.)");
+over the GPUs in order and equally, the first num_slots % num_gpus GPUs having one more. The fields
+of `quality` have no meaning, as no load is known; evaluate() has them.)");
   def_view(
       type, "gpu_first_slot", &Plan::gpu_first_slot,
       +[](const Plan& p) { return Shape{p.num_gpus + 1}; },
@@ -445,8 +467,8 @@ PYBIND11_MODULE(_hadal, module) {
              py::arg("num_gpus"), py::arg("num_groups") = 1, py::arg("num_nodes") = 1,
              py::arg("policy") = name(defaults.policy), py::arg("previous") = py::none(),
              py::arg("scope") = name(defaults.scope), py::arg("ties") = name(defaults.ties),
-             py::arg("dispatch") = name(defaults.dispatch), py::arg("gpu_capacity") = py::none(),
-             py::arg("gpu_speed") = py::none(), py::arg("failed_gpus") = py::none(),
+             py::arg("dispatch") = name(defaults.dispatch), py::arg("gpu_capacity") = py::tuple(),
+             py::arg("gpu_speed") = py::tuple(), py::arg("failed_gpus") = py::tuple(),
              py::arg("pins") = py::tuple(), py::arg("min_nodes_per_expert") = 1,
              py::arg("max_replicas_per_expert") = 0, py::arg("steps_max") = defaults.steps_max,
              py::arg("budget_ms") = defaults.budget_ms, py::arg("seed") = defaults.seed,
@@ -454,7 +476,7 @@ PYBIND11_MODULE(_hadal, module) {
              py::arg("tolerance") = defaults.tolerance, py::arg("threads") = defaults.threads,
              kPlanDoc);
   module.def("evaluate", &evaluate_plan, py::arg("plan"), py::arg("load"), py::kw_only(),
-             py::arg("gpu_speed") = py::none(), kEvaluateDoc);
+             py::arg("gpu_speed") = py::tuple(), kEvaluateDoc);
 }
 
 }  // namespace

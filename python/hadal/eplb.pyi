@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -77,10 +77,10 @@ def plan(
     scope: Scope = ...,
     ties: Ties = ...,
     dispatch: Dispatch = ...,
-    gpu_capacity: ArrayLike | None = ...,
-    gpu_speed: ArrayLike | None = ...,
-    failed_gpus: ArrayLike | None = ...,
-    pins: Iterable[tuple[int, int, int]] = ...,
+    gpu_capacity: ArrayLike = ...,
+    gpu_speed: ArrayLike = ...,
+    failed_gpus: ArrayLike = ...,
+    pins: Sequence[tuple[int, int, int]] = ...,
     min_nodes_per_expert: int = ...,
     max_replicas_per_expert: int = ...,
     steps_max: int = ...,
@@ -92,5 +92,5 @@ def plan(
     threads: int = ...,
 ) -> Plan: ...
 def evaluate(
-    plan: Plan, load: ArrayLike | Any, *, gpu_speed: ArrayLike | None = ...
+    plan: Plan, load: ArrayLike | Any, *, gpu_speed: ArrayLike = ...
 ) -> Evaluation: ...

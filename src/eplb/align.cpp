@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -223,14 +223,16 @@ class Aligner {
           moved_to_[old] = s;
         }
       }
-      std::ranges::stable_partition(open, [&](int s) { return previous_.expert(layer, s) < 0; });
+      std::ranges::sort(open, {},
+                        [&](int s) { return std::pair(previous_.expert(layer, s) >= 0, s); });
       // By expert, empty slots last, so that the result does not depend on the order in `next`.
       rest.clear();
       for (int s = next_.gpu_first_slot[a]; s < next_.gpu_first_slot[a + 1]; ++s) {
         if (moved_to_[s] < 0) rest.push_back(s);
       }
-      std::ranges::stable_sort(rest, {}, [&](int s) {
-        return static_cast<uint32_t>(next_.expert(layer, s));  // -1 becomes the largest
+      std::ranges::sort(rest, {}, [&](int s) {
+        return std::pair(static_cast<uint32_t>(next_.expert(layer, s)),
+                         s);  // -1 becomes the largest
       });
       for (size_t i = 0; i < rest.size(); ++i) moved_to_[rest[i]] = open[i];
     }

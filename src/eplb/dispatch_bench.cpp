@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <benchmark/benchmark.h>
 
@@ -34,7 +35,7 @@ Placement place(const std::vector<double>& load, int slots, int gpus) {
   }
   std::vector<int32_t> order(load.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](int a, int b) { return share(a) > share(b); });
+  std::ranges::sort(order, {}, [&](int e) { return std::pair(-share(e), e); });
   std::vector<std::vector<int32_t>> held(gpus);
   std::vector<double> busy(gpus);
   const int room = slots / gpus;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -38,7 +39,7 @@ Result<Plan> greedy(const Problem& problem, const Options& options, const Plan* 
       ++count[best];
       replicas.push_back(best);
     }
-    std::ranges::stable_sort(replicas, [&](int a, int b) { return share(a) > share(b); });
+    std::ranges::sort(replicas, {}, [&](int e) { return std::pair(-share(e), e); });
     std::vector<int32_t> row(problem.num_replicas);
     std::vector<int> used(problem.num_gpus);
     std::vector<double> busy(problem.num_gpus);

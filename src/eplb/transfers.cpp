@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
-#include <ranges>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -290,7 +290,7 @@ void Scheduler::start_round() {
     for (const int32_t slot : holders_[k]) duty_[gpu_of_[slot]] += share;
   }
   std::iota(order_.begin(), order_.end(), 0);
-  std::ranges::stable_sort(order_, std::greater{}, [&](int g) { return by_gpu_[g].size(); });
+  std::ranges::sort(order_, {}, [&](int g) { return std::pair(left_ - by_gpu_[g].size(), g); });
 }
 
 /// Accepts copies within GPUs, then for each GPU in turn one it receives, until nothing more fits.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <benchmark/benchmark.h>
 
@@ -30,7 +31,7 @@ std::vector<int32_t> place(const std::vector<double>& load, int slots, int gpus)
   std::vector<int32_t> replicas;
   for (size_t e = 0; e < load.size(); ++e)
     replicas.insert(replicas.end(), count[e], static_cast<int32_t>(e));
-  std::ranges::stable_sort(replicas, [&](int a, int b) { return share(a) > share(b); });
+  std::ranges::sort(replicas, {}, [&](int e) { return std::pair(-share(e), e); });
   const int room = slots / gpus;
   std::vector<int> used(gpus);
   std::vector<double> busy(gpus);

@@ -43,20 +43,17 @@ struct Convert {
   static constexpr size_t kLanes = S::kLanes;
   static constexpr uint32_t kInfinity = 0x7f800000;
 
-  static V is_nan_select(V magnitude, V if_nan, V otherwise) {
-    return S::select(S::greater(magnitude, S::splat(kInfinity)), if_nan, otherwise);
-  }
-
   static V round_bf16(V x) {
     const V odd = S::bit_and(S::template shift_right<16>(x), S::splat(1));
     const V rounded = S::add(S::add(x, S::splat(0x7fff)), odd);
     const V quiet = S::bit_or(x, S::splat(0x400000));
     const V magnitude = S::bit_and(x, S::splat(0x7fffffff));
-    return S::template shift_right<16>(is_nan_select(magnitude, quiet, rounded));
+    const auto is_nan = S::greater(magnitude, S::splat(kInfinity));
+    return S::template shift_right<16>(S::select(is_nan, quiet, rounded));
   }
 
-  /// The low byte of each lane is the code; the other bytes are zero.
-  template <int kExponentBits, int kMantissaBits, uint32_t kMaxCode, uint32_t kNanCode>
+  /// The code of |x| in each lane; a NaN gives a number above 0xff.
+  template <int kExponentBits, int kMantissaBits, uint32_t kMaxCode>
   static V round_fp8(V x) {
     constexpr int kBias = (1 << (kExponentBits - 1)) - 1;
     constexpr int kDropped = 23 - kMantissaBits;
@@ -67,15 +64,29 @@ struct Convert {
     constexpr uint32_t kSteps = static_cast<uint32_t>(127 + 23 + 1 - kBias - kMantissaBits) << 23;
 
     const V magnitude = S::bit_and(x, S::splat(0x7fffffff));
-    const V clipped = S::min(magnitude, S::splat(kMax));
+    const V clipped = S::min_f32_or_nan(S::splat(kMax), magnitude);
     const V odd = S::bit_and(S::template shift_right<kDropped>(clipped), S::splat(1));
     const V half_less_rebias = S::splat((1u << (kDropped - 1)) - 1 - kRebias);
     const V normal =
         S::template shift_right<kDropped>(S::add(S::add(clipped, half_less_rebias), odd));
     const V subnormal = S::sub(S::add_f32(clipped, S::splat(kSteps)), S::splat(kSteps));
-    const V finite = S::select(S::greater(S::splat(kMinNormal), clipped), subnormal, normal);
-    const V code = is_nan_select(magnitude, S::splat(kNanCode), finite);
-    return S::bit_or(code, S::bit_and(S::template shift_right<24>(x), S::splat(0x80)));
+    return S::select(S::greater(S::splat(kMinNormal), clipped), subnormal, normal);
+  }
+
+  /// NaN and sign are settled on packed bytes, four times as many at once: packing saturates, which
+  /// makes 0xff of a NaN's number, and packing the floats themselves as signed integers keeps
+  /// signs.
+  template <int kExponentBits, int kMantissaBits, uint32_t kMaxCode, uint8_t kNanCode>
+  static void f32_to_fp8_block(const float* in, void* out) {
+    constexpr auto round = round_fp8<kExponentBits, kMantissaBits, kMaxCode>;
+    const V x0 = S::load(in);
+    const V x1 = S::load(in + kLanes);
+    const V x2 = S::load(in + 2 * kLanes);
+    const V x3 = S::load(in + 3 * kLanes);
+    const V numbers = S::pack_bytes(round(x0), round(x1), round(x2), round(x3));
+    const V codes = S::min_bytes(numbers, S::splat(kNanCode * 0x01010101u));
+    const V signs = S::bit_and(S::pack_signed_bytes(x0, x1, x2, x3), S::splat(0x80808080));
+    S::store_packed_bytes(out, S::bit_or(codes, signs));
   }
 
   static void f32_to_bf16_block(const float* in, Bf16* out) {
@@ -85,15 +96,11 @@ struct Convert {
   static void f32_to_f16_block(const float* in, F16* out) { S::store_f16(out, S::load(in)); }
 
   static void f32_to_e4m3_block(const float* in, E4m3* out) {
-    constexpr auto round = round_fp8<4, 3, 0x7e, 0x7f>;
-    S::store_low8(out, round(S::load(in)), round(S::load(in + kLanes)),
-                  round(S::load(in + 2 * kLanes)), round(S::load(in + 3 * kLanes)));
+    f32_to_fp8_block<4, 3, 0x7e, 0x7f>(in, out);
   }
 
   static void f32_to_e5m2_block(const float* in, E5m2* out) {
-    constexpr auto round = round_fp8<5, 2, 0x7b, 0x7e>;
-    S::store_low8(out, round(S::load(in)), round(S::load(in + kLanes)),
-                  round(S::load(in + 2 * kLanes)), round(S::load(in + 3 * kLanes)));
+    f32_to_fp8_block<5, 2, 0x7b, 0x7e>(in, out);
   }
 
   static void bf16_to_f32_block(const Bf16* in, float* out) {

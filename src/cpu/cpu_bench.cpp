@@ -6,16 +6,16 @@
 // conversion does not, so ratios somewhat above 1 are possible. Sizes are bytes read plus written:
 // 24 KiB stays in the L1 cache, 384 KiB in the L2, 256 MiB in none.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
+#include <limits>
 #include <string>
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
-#include "base/check.h"
 #include "base/rng.h"
 #include "cpu/cpu.h"
 #include "cpu/isa_flag.h"
@@ -41,51 +41,56 @@ void fill(T* items, int64_t n) {
   for (int64_t i = 0; i < n; ++i) items[i].bits = static_cast<decltype(T::bits)>(rng.below(0x70));
 }
 
-/// Bytes read plus written per second by memcpy: the best of several passes over about 1/20 s.
-double copy_bytes_per_second(int64_t bytes_moved) {
-  const int64_t bytes = bytes_moved / 2;
-  const Tensor<unsigned char, 1> from({bytes});
-  Tensor<unsigned char, 1> to({bytes});
-  const int64_t repeats = std::max<int64_t>(1, (8 << 20) / bytes);
-  double best_seconds = 1e9;
-  for (int pass = 0; pass < 10; ++pass) {
-    const auto begin = std::chrono::steady_clock::now();
-    for (int64_t i = 0; i < repeats; ++i) {
-      std::memcpy(to.data(), from.data(), static_cast<size_t>(bytes));
-      benchmark::ClobberMemory();
-    }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    best_seconds = std::min(best_seconds, seconds.count() / static_cast<double>(repeats));
+/// CPU time of this thread, in seconds: other work on the machine does not count.
+double thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Seconds of one call of f, from `repeats` calls.
+template <typename F>
+double time_of(int64_t repeats, F&& f) {
+  const double begin = thread_seconds();
+  for (int64_t i = 0; i < repeats; ++i) {
+    f();
+    benchmark::ClobberMemory();
   }
-  return static_cast<double>(2 * bytes) / best_seconds;
+  return (thread_seconds() - begin) / static_cast<double>(repeats);
 }
 
 template <typename In, typename Out>
 void run(benchmark::State& state, void (*reference)(const In*, Out*, size_t),
          void (*kernel)(const In*, Out*, size_t), int64_t bytes_moved) {
-  const int64_t n = bytes_moved / static_cast<int64_t>(sizeof(In) + sizeof(Out));
-  Tensor<In, 1> in({n});
-  Tensor<Out, 1> out({n});
-  Tensor<Out, 1> wanted({n});
-  fill(in.data(), n);
+  const auto n = static_cast<size_t>(bytes_moved) / (sizeof(In) + sizeof(Out));
+  Tensor<In, 1> in({static_cast<int64_t>(n)});
+  Tensor<Out, 1> out(in.shape());
+  Tensor<Out, 1> wanted(in.shape());
+  fill(in.data(), in.size());
+  const Tensor<unsigned char, 1> from({bytes_moved / 2});
+  Tensor<unsigned char, 1> to(from.shape());
+
+  // Conversion and copy take turns, so that both see the same state of a shared machine.
+  const int64_t repeats = std::max<int64_t>(1, (8 << 20) / bytes_moved);
+  double seconds = std::numeric_limits<double>::infinity();
+  double copy_seconds = seconds;
   for (auto _ : state) {
-    kernel(in.data(), out.data(), static_cast<size_t>(n));
-    benchmark::ClobberMemory();
+    const double time = time_of(repeats, [&] { kernel(in.data(), out.data(), n); });
+    state.SetIterationTime(time * static_cast<double>(repeats));
+    seconds = std::min(seconds, time);
+    const auto copy = [&] { std::memcpy(to.data(), from.data(), from.span().size()); };
+    copy_seconds = std::min(copy_seconds, time_of(repeats, copy));
   }
-  reference(in.data(), wanted.data(), static_cast<size_t>(n));
-  if (std::memcmp(out.data(), wanted.data(), static_cast<size_t>(n) * sizeof(Out)) != 0) {
+
+  reference(in.data(), wanted.data(), n);
+  if (std::memcmp(out.data(), wanted.data(), n * sizeof(Out)) != 0) {
     state.SkipWithError("the result differs from the scalar reference");
     return;
   }
-  const double copy = copy_bytes_per_second(bytes_moved);
-  const double moved = static_cast<double>(state.iterations()) *
-                       static_cast<double>(n * static_cast<int64_t>(sizeof(In) + sizeof(Out)));
-  using benchmark::Counter;
-  state.counters["GB/s"] = Counter(moved / 1e9, Counter::kIsRate);
-  state.counters["copy_GB/s"] = copy / 1e9;
-  state.counters["of_copy"] = Counter(moved / copy, Counter::kIsRate);
-  state.counters["Gelem/s"] = Counter(
-      static_cast<double>(state.iterations()) * static_cast<double>(n) / 1e9, Counter::kIsRate);
+  state.counters["GB_per_s"] = static_cast<double>(bytes_moved) / seconds / 1e9;
+  state.counters["copy_GB_per_s"] = static_cast<double>(bytes_moved) / copy_seconds / 1e9;
+  state.counters["of_copy"] = copy_seconds / seconds;
+  state.counters["Gelements_per_s"] = static_cast<double>(n) / seconds / 1e9;
 }
 
 template <typename In, typename Out>
@@ -93,10 +98,10 @@ void add(const char* conversion, void (*Kernels::*member)(const In*, Out*, size_
   for (const Size& size : kSizes) {
     const std::string label = fmt::format("{}/{}/{}", conversion, name(isa), size.name);
     const Kernels& table = **kernels(isa);
-    benchmark::RegisterBenchmark(label.c_str(),
-                                 [&table, member, bytes = size.bytes](benchmark::State& state) {
-                                   run(state, kScalarKernels.*member, table.*member, bytes);
-                                 });
+    benchmark::RegisterBenchmark(label.c_str(), [&table, member,
+                                                 bytes = size.bytes](benchmark::State& state) {
+      run(state, kScalarKernels.*member, table.*member, bytes);
+    })->UseManualTime();
   }
 }
 

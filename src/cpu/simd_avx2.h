@@ -26,7 +26,7 @@ struct Avx2 {
   static V bit_or(V a, V b) { return _mm256_or_si256(a, b); }
   static V add(V a, V b) { return _mm256_add_epi32(a, b); }
   static V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
-  static V min(V a, V b) { return _mm256_min_epu32(a, b); }
+  static V min_bytes(V a, V b) { return _mm256_min_epu8(a, b); }  // unsigned
   template <int kBits>
   static V shift_right(V x) {
     return _mm256_srli_epi32(x, kBits);
@@ -41,6 +41,10 @@ struct Avx2 {
   }
   static V add_f32(V a, V b) {
     return _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)));
+  }
+  /// Of two floats the smaller; b if it is a NaN.
+  static V min_f32_or_nan(V a, V b) {
+    return _mm256_castps_si256(_mm256_min_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)));
   }
   static V mul_f32(V a, V b) {
     return _mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)));
@@ -70,10 +74,17 @@ struct Avx2 {
   static void store_low16(void* p, V a, V b) {
     store(p, _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8));
   }
-  /// 4 * kLanes values below 2^8, in order.
-  static void store_low8(void* p, V a, V b, V c, V d) {
-    const V bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
-    store(p, _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+  /// Four vectors as bytes in an order that store_packed_bytes() undoes. Non-negative values below
+  /// 2^15 saturate at 0xff.
+  static V pack_bytes(V a, V b, V c, V d) {
+    return _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
+  }
+  /// The same of signed values, saturating at -128 and 127.
+  static V pack_signed_bytes(V a, V b, V c, V d) {
+    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  }
+  static void store_packed_bytes(void* p, V x) {
+    store(p, _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
   }
 };
 

@@ -26,7 +26,7 @@ struct Avx512 {
   static V bit_or(V a, V b) { return _mm512_or_si512(a, b); }
   static V add(V a, V b) { return _mm512_add_epi32(a, b); }
   static V sub(V a, V b) { return _mm512_sub_epi32(a, b); }
-  static V min(V a, V b) { return _mm512_min_epu32(a, b); }
+  static V min_bytes(V a, V b) { return _mm512_min_epu8(a, b); }  // unsigned
   template <int kBits>
   static V shift_right(V x) {
     return _mm512_srli_epi32(x, kBits);
@@ -41,6 +41,10 @@ struct Avx512 {
   }
   static V add_f32(V a, V b) {
     return _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
+  }
+  /// Of two floats the smaller; b if it is a NaN.
+  static V min_f32_or_nan(V a, V b) {
+    return _mm512_castps_si512(_mm512_min_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
   }
   static V mul_f32(V a, V b) {
     return _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
@@ -71,11 +75,18 @@ struct Avx512 {
     const V order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     store(p, _mm512_permutexvar_epi64(order, _mm512_packus_epi32(a, b)));
   }
-  /// 4 * kLanes values below 2^8, in order.
-  static void store_low8(void* p, V a, V b, V c, V d) {
-    const V bytes = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+  /// Four vectors as bytes in an order that store_packed_bytes() undoes. Non-negative values below
+  /// 2^15 saturate at 0xff.
+  static V pack_bytes(V a, V b, V c, V d) {
+    return _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+  }
+  /// The same of signed values, saturating at -128 and 127.
+  static V pack_signed_bytes(V a, V b, V c, V d) {
+    return _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  }
+  static void store_packed_bytes(void* p, V x) {
     const V order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    store(p, _mm512_permutexvar_epi32(order, bytes));
+    store(p, _mm512_permutexvar_epi32(order, x));
   }
 };
 

@@ -57,9 +57,8 @@ TEST(Isa, MachineReport) {
 
 TEST(IsaFlag, IsTakenOutOfTheArguments) {
   std::vector<std::string> words{"program", "--isa=avx2", "--other", "--isa=scalar", "x"};
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<char*> argv(words.size() + 1);
+  for (size_t i = 0; i < words.size(); ++i) argv[i] = words[i].data();
   int argc = 5;
   EXPECT_EQ(*take_isa_flag(&argc, argv.data()), Isa::kScalar);
   ASSERT_EQ(argc, 3);

@@ -106,7 +106,8 @@ TEST(Tensor, MovesLeaveNothing) {
   a(3) = 9;
   Tensor<int, 1> b = std::move(a);
   EXPECT_EQ(b(3), 9);
-  EXPECT_EQ(a.size(), 0);  // NOLINT(bugprone-use-after-move): the moved-from state is specified
+  // The moved-from state is specified.
+  EXPECT_EQ(a.size(), 0);  // NOLINT(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
   EXPECT_EQ(a.data(), nullptr);
   a = std::move(b);
   EXPECT_EQ(a(3), 9);

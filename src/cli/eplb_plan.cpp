@@ -118,7 +118,7 @@ Result<> print_plan(const PlanArgs& args, const Planned& planned, Terminal& term
   terminal.print(fmt::format("policy   {}, {}, {} dispatch ({})\n\n", name(plan.policy),
                              name(plan.scope), name(plan.dispatch), planned.why));
   terminal.print(TRY(totals(args, planned)));
-  terminal.print("\n" + worst_layers(plan, planned.previous.has_value()) + "\n");
+  terminal.print(fmt::format("\n{}\n", worst_layers(plan, planned.previous.has_value())));
   if (planned.previous) {
     long long moves = 0;
     for (const eplb::LayerQuality& quality : plan.quality) moves += quality.moves;

@@ -41,8 +41,6 @@ Result<Scored> score(std::string title, eplb::Plan plan, const ShowArgs& args, c
     const double* load = scored.result.gpu_load.data() + static_cast<size_t>(layer) * gpus;
     scored.mean.push_back(*std::max_element(load, load + gpus) / scored.result.imbalance[layer]);
   }
-  scored.summary = fmt::format("max/mean {:.3f}, worst layer {:.3f}", scored.result.gpu.imbalance,
-                               scored.result.gpu.worst_imbalance);
   return scored;
 }
 
@@ -77,9 +75,14 @@ Result<std::vector<Scored>> collect(const ShowArgs& args, Loads& loads) {
   return all;
 }
 
-std::vector<eplb::HeatPanel> panels_of(const std::vector<Scored>& all, std::optional<int> layer) {
+/// The panels point into `all`, which gets the summaries that fit.
+std::vector<eplb::HeatPanel> panels_of(std::vector<Scored>& all, std::optional<int> layer) {
   std::vector<eplb::HeatPanel> panels;
-  for (const Scored& scored : all) {
+  for (Scored& scored : all) {
+    scored.summary =
+        layer ? fmt::format("max/mean {:.3f}", scored.result.imbalance[*layer])
+              : fmt::format("max/mean {:.3f}, worst layer {:.3f}", scored.result.gpu.imbalance,
+                            scored.result.gpu.worst_imbalance);
     const int gpus = scored.plan.num_gpus;
     eplb::HeatPanel panel{.title = scored.title,
                           .summary = scored.summary,
@@ -156,7 +159,7 @@ std::string json_text(const std::vector<Scored>& all, std::optional<int> layer) 
 
 Result<ExitCode> show_command(const ShowArgs& args, Terminal& terminal) {
   Loads loads;
-  const std::vector<Scored> all = TRY(collect(args, loads));
+  std::vector<Scored> all = TRY(collect(args, loads));
   if (args.layer && *args.layer >= loads.input.num_layers) {
     return fail(Code::kInvalidArgument,
                 fmt::format("--layer is {}; it must be below {}, the number of layers", *args.layer,
@@ -164,7 +167,9 @@ Result<ExitCode> show_command(const ShowArgs& args, Terminal& terminal) {
   }
   const std::vector<eplb::HeatPanel> panels = panels_of(all, args.layer);
   if (!args.svg.empty()) {
-    const std::string title = fmt::format("Expert load per GPU: {}", loads.description(args.input));
+    const std::string title =
+        fmt::format("Expert load per GPU: {}", loads.description(args.input)) +
+        (args.layer ? fmt::format(", layer {}", *args.layer) : "");
     TRY(eplb::write_whole_file(args.svg, eplb::heatmap_svg(title, panels)));
   }
   if (args.json) {

@@ -106,6 +106,14 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+/// At most `room` bytes of a text; a longer one loses its middle, where paths have the least to
+/// say.
+std::string clipped(std::string_view text, size_t room) {
+  if (text.size() <= room || room < 8) return std::string(text);
+  const size_t head = (room - 3) / 2;
+  return fmt::format("{}...{}", text.substr(0, head), text.substr(text.size() - (room - 3 - head)));
+}
+
 /// Every `step` rows or columns get a number: 1, 2, 5, 10, ... so that labels keep `pixels` apart.
 int label_step(double cell, double pixels) {
   constexpr std::array<int, 3> kSteps = {1, 2, 5};
@@ -123,7 +131,9 @@ struct Layout {
   static constexpr double kMargin = 28, kLabels = 34, kGap = 36, kTop = 112, kBottom = 96;
   static constexpr double kPanelLeast = 300;  // room for the title of a panel of few columns
 
-  Layout(std::span<const HeatPanel> panels) {
+  static constexpr double kTitleCharacter = 11.5, kHeadCharacter = 8.2;  // wide fonts fit as well
+
+  Layout(std::string_view title, std::span<const HeatPanel> panels) {
     int columns = 1, rows = 1;
     for (const HeatPanel& panel : panels) {
       columns = std::max(columns, panel.columns);
@@ -135,7 +145,8 @@ struct Layout {
     grid_top = kTop;
     grid_height = rows * cell_height;
     const auto count = static_cast<double>(panels.size());
-    width = 2 * kMargin + count * panel_width + (count - 1) * kGap;
+    width = 2 * kMargin + std::max(count * panel_width + (count - 1) * kGap,
+                                   static_cast<double>(title.size()) * kTitleCharacter);
     height = grid_top + grid_height + kBottom;
   }
 
@@ -147,7 +158,7 @@ struct Layout {
 class SvgWriter {
  public:
   SvgWriter(std::string_view title, std::span<const HeatPanel> panels)
-      : title_(title), panels_(panels), layout_(panels), scale_(heat_scale(panels)) {
+      : title_(title), panels_(panels), layout_(title, panels), scale_(heat_scale(panels)) {
     size_t cells = 0;
     for (const HeatPanel& panel : panels) cells += size_t(panel.rows) * panel.columns;
     cell_tooltips_ = cells <= kTooltipCellsMax;
@@ -200,7 +211,10 @@ class SvgWriter {
   void panel(const HeatPanel& panel, double left) {
     const double x0 = left + Layout::kLabels, y0 = layout_.grid_top;
     const double w = layout_.cell_width, h = layout_.cell_height;
-    put("<text class=\"h2\" x=\"{}\" y=\"70\">{}</text>\n", x0, escaped(panel.title));
+    const auto room =
+        static_cast<size_t>((layout_.panel_width - Layout::kLabels) / Layout::kHeadCharacter);
+    put("<text class=\"h2\" x=\"{}\" y=\"70\">{}</text>\n", x0,
+        escaped(clipped(panel.title, room)));
     put("<text class=\"sum\" x=\"{}\" y=\"88\">{}</text>\n", x0, escaped(panel.summary));
     put("<g class=\"k\" transform=\"translate({:g} {:g})\">\n", x0, y0);
     for (int row = 0; row < panel.rows; ++row) cells(panel, row);

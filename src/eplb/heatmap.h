@@ -17,13 +17,13 @@ namespace hadal::eplb {
 
 /// One heat map. Spans must outlive the call.
 struct HeatPanel {
-  std::string_view title;        // "before: contiguous, no replicas"
-  std::string_view summary;      // "max/mean 2.30, worst layer 3.91"
-  int rows = 0;                  // layers, at least 1
-  int columns = 0;               // GPUs, at least 1
-  std::span<const double> load;  // [rows][columns], finite and >= 0
-  std::span<const double> mean;  // [rows] what a cell of value 1 carries
-  int first_row = 0;             // the number of row 0, for labels
+  std::string_view title = {};    // "before: contiguous, no replicas"
+  std::string_view summary = {};  // "max/mean 2.30, worst layer 3.91"
+  int rows = 0;                   // layers, at least 1
+  int columns = 0;                // GPUs, at least 1
+  std::span<const double> load;   // [rows][columns], finite and >= 0
+  std::span<const double> mean;   // [rows] what a cell of value 1 carries
+  int first_row = 0;              // the number of row 0, for labels
 };
 
 /// Where a scale ends: the largest load / mean of all panels, and at least 1.1.

@@ -7,6 +7,7 @@
 namespace hadal::cli {
 
 void add_eplb(Command& root);
+void add_demo(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
 void add_version(Command& root);
@@ -15,5 +16,6 @@ void add_version(Command& root);
 void add_eplb_plan(Command& eplb);
 void add_eplb_evaluate(Command& eplb);
 void add_eplb_show(Command& eplb);
+void add_eplb_simulate(Command& eplb);
 
 }  // namespace hadal::cli

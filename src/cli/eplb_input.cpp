@@ -4,11 +4,11 @@
 #include <charconv>
 #include <chrono>
 #include <numeric>
-#include <thread>
 #include <utility>
 
 #include <fmt/core.h>
 
+#include "base/threads.h"
 #include "cli/terminal.h"
 #include "eplb/plan_file.h"
 #include "eplb/whole_file.h"
@@ -207,7 +207,7 @@ Result<Planned> make_plan(const EplbArgs& args) {
   options.seed = static_cast<uint64_t>(args.seed);
   options.moves_max = args.moves_max;
   options.threads =
-      args.threads > 0 ? args.threads : std::max(1, int(std::thread::hardware_concurrency()));
+      args.threads > 0 ? args.threads : available_cores();
   const auto start = std::chrono::steady_clock::now();
   planned.plan = TRY(
       eplb::rebalance(planned.problem, options, planned.previous ? &*planned.previous : nullptr));

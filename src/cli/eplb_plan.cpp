@@ -152,6 +152,7 @@ void add_eplb(Command& root) {
   add_eplb_plan(eplb);
   add_eplb_evaluate(eplb);
   add_eplb_show(eplb);
+  add_eplb_simulate(eplb);
 }
 
 void add_eplb_plan(Command& eplb) {

@@ -24,6 +24,7 @@ int run(std::span<const char* const> arguments) {
   std::signal(SIGPIPE, SIG_IGN);
   CommandTree tree("hadal", "One stack for mixture-of-experts models, from disks to tensor cores.");
   Command root = tree.root();
+  add_demo(root);
   add_eplb(root);
   add_doctor(root);
   add_completion(root, tree);

@@ -3,9 +3,12 @@
 Run by ctest with PYTHONPATH at the built package and HADAL_SOURCE_DIR at the tree.
 """
 
+import contextlib
 import glob
+import io
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -219,6 +222,18 @@ class Plan(unittest.TestCase):
         self.assertIn(8, plan.phy2log[0, 52:78])
         failed = hadal.eplb.plan(self.load, num_replicas=100, num_gpus=4, failed_gpus=[1])
         self.assertTrue((failed.phy2log[:, 25:50] == -1).all())
+
+
+class Readme(unittest.TestCase):
+    def test_the_example_runs(self):
+        path = os.path.join(os.environ["HADAL_SOURCE_DIR"], "README.md")
+        with open(path, encoding="utf-8") as f:
+            example = re.search(r"^```python\n(.*?)^```", f.read(), re.M | re.S)[1]
+        names = {}
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(example, names)
+        self.assertEqual(names["phy2log"].tolist(), README_PHY2LOG)
+        self.assertLessEqual(names["plan"].quality["moves"].sum(), 2)
 
 
 class Errors(unittest.TestCase):

@@ -216,6 +216,8 @@ def dead(tree):
             if not is_named(tree, path, lists):
                 found.append(Violation(path, 1, "dead", "no CMakeLists.txt, script or page names "
                                        "this file; use it or delete it"))
+        elif re.fullmatch(r"src/(\w+)/\1\.h", path):
+            pass  # a public header is for programs outside the tree, too
         elif path.endswith((".h", ".cuh")):
             if not included.get(path, set()) - {path} and not is_named(tree, path, lists):
                 found.append(Violation(path, 1, "dead", "nothing includes this header; use it or "
@@ -224,21 +226,25 @@ def dead(tree):
 
 
 def is_named(tree, path, lists):
+    """Whether a CMakeLists.txt of the file's folder or one above names it; for scripts and modules,
+    whether anything does."""
     name = os.path.basename(path)
-    if path.endswith(CPP):  # only a CMakeLists.txt of its own folder or one above counts
-        folder = os.path.dirname(path)
-        texts = [text for file, text in lists.items()
-                 if (folder + "/").startswith(os.path.dirname(file) + "/")]
-    else:
-        texts = [tree.text(f) for f in tree.files
-                 if f != path and (tree.is_code(f) or f.endswith(".md"))]
-        stem, suffix = os.path.splitext(name)
-        if suffix == ".py":
-            importing = re.compile(rf"\b(import|from)\s+{re.escape(stem)}\b")
-            if any(importing.search(text) for text in texts if text):
-                return True
-    word = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)")
-    return any(word.search(text) for text in texts if text)
+    stem, suffix = os.path.splitext(name)
+    near = [text for file, text in lists.items()
+            if (os.path.dirname(path) + "/").startswith(os.path.dirname(file) + "/")]
+    by_name = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)")
+    if any(by_name.search(text) for text in near):
+        return True
+    if path.endswith(CPP):
+        return False
+    texts = [tree.text(f) or "" for f in tree.files
+             if f != path and (tree.is_code(f) or f.endswith(".md"))]
+    if any(by_name.search(text) for text in texts):
+        return True
+    by_stem = re.compile(rf"\b{re.escape(stem)}\b")  # hadal_script_test(x_test), import x
+    return suffix == ".py" and (
+        any(by_stem.search(text) for text in near)
+        or any(re.search(rf"\b(import|from)\s+{re.escape(stem)}\b", text) for text in texts))
 
 
 # --- Markdown -----------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ void split_cold(benchmark::State& state) {
   const Placement p =
       place(load, static_cast<int>(state.range(1)), static_cast<int>(state.range(2)));
   Splitter splitter;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     CHECK(splitter.bind(p).has_value());
     benchmark::DoNotOptimize(splitter.split(load).value());
   }
@@ -118,7 +118,7 @@ void split_batch(benchmark::State& state) {
   Splitter splitter;
   CHECK(splitter.bind(p).has_value());
   size_t i = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     benchmark::DoNotOptimize(splitter.split(batches[i]).value());
     i = (i + 1) % batches.size();
   }
@@ -129,7 +129,8 @@ BENCHMARK(split_batch)->Apply(shapes)->Unit(benchmark::kMicrosecond);
 void bound_any_placement(benchmark::State& state) {
   const std::vector<double> load = lognormal(256, 123);
   const std::vector<int32_t> capacity(144, 2);
-  for (auto _ : state) benchmark::DoNotOptimize(weighted_bound(load, capacity).value());
+  for ([[maybe_unused]] auto _ : state)
+    benchmark::DoNotOptimize(weighted_bound(load, capacity).value());
 }
 BENCHMARK(bound_any_placement)->Unit(benchmark::kMicrosecond);
 
@@ -141,7 +142,7 @@ void improve(benchmark::State& state) {
   CHECK(splitter.bind(start).has_value());
   const double before = splitter.split(load).value();
   double after = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     Placement p = start;
     after = improve_weighted(p, load, {}, {.steps_max = 5000}).value();
   }
@@ -166,7 +167,7 @@ void route(benchmark::State& state) {
   std::vector<int32_t> experts(4096 * 8);
   for (int32_t& e : experts) e = static_cast<int32_t>(rng.below(256));
   std::vector<int32_t> slots(experts.size());
-  for (auto _ : state) CHECK(chooser.route(experts, 8, 0, slots).has_value());
+  for ([[maybe_unused]] auto _ : state) CHECK(chooser.route(experts, 8, 0, slots).has_value());
   for (size_t i = 0; i < slots.size(); ++i) CHECK(p.slot_expert[slots[i]] == experts[i]);
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(experts.size()));
 }

@@ -287,6 +287,7 @@ TEST(ReplicaChooser, FollowsTheWeightsCloselyFromAnyStart) {
     const int replicas = 1 + static_cast<int>(rng.below(6));
     std::vector<int32_t> experts(replicas, 0);
     std::vector<double> weights;
+    weights.reserve(replicas);
     for (int k = 0; k < replicas; ++k) weights.push_back(rng.chance(0.2) ? 0.0 : rng.uniform());
     weights[rng.below(replicas)] = 1.0;
     const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);

@@ -193,8 +193,8 @@ Result<> check_planned(const Plan& plan, const Problem& shape) {
 class Run {
  public:
   Run(const SimulationOptions& options, const SimulatedPolicy& policy, const Planner& planner,
-      Trigger trigger)
-      : options_(options), policy_(policy), planner_(planner), trigger_(std::move(trigger)) {}
+      const Trigger& trigger)
+      : options_(options), policy_(policy), planner_(planner), trigger_(trigger) {}
 
   Result<PolicyHistory> run() {
     PolicyHistory out{.name = policy_.name, .imbalance = {}, .moves = {}};

@@ -105,7 +105,9 @@ void draw_tick(std::string& out, const Panel& panel, double value, const std::st
 void draw_axes(std::string& out, const Panel& panel) {
   if (panel.logarithmic) {
     const bool dense = panel.high / panel.low <= 1001;
-    for (double power = panel.low; power <= panel.high * 1.001; power *= 10) {
+    const int powers = static_cast<int>(std::log10(panel.high / panel.low) + 1e-6);
+    for (int i = 0; i <= powers; ++i) {
+      const double power = panel.low * std::pow(10.0, i);
       for (const double factor : {1.0, 2.0, 5.0}) {
         const double value = power * factor;
         if (value > panel.high * 1.001 || (factor > 1 && !dense)) continue;
@@ -142,7 +144,8 @@ void draw_legend(std::string& out, const SimulationResult& result, double slots)
   for (size_t p = 0; p < result.policies.size(); ++p) {
     const PolicyHistory& policy = result.policies[p];
     const double x = p % 2 == 0 ? kLeft : (kLeft + kRight) / 2;
-    const double y = kLegendTop + kLegendLine * static_cast<double>(p / 2);
+    const size_t line = p / 2;
+    const double y = kLegendTop + kLegendLine * static_cast<double>(line);
     const double moved = static_cast<double>(policy.total_moves) /
                          (slots * std::max<double>(1, static_cast<double>(policy.moves.size())));
     out += fmt::format(

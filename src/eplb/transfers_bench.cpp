@@ -85,7 +85,7 @@ int64_t kept(const Plans& plans) {
 void align_plans(benchmark::State& state) {
   const Plans plans = drifted(static_cast<int>(state.range(0)), static_cast<int>(state.range(1)));
   int64_t kept_after = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     Plan next = plans.after;
     kept_after = align(plans.before, next).value();
   }
@@ -109,7 +109,8 @@ void schedule(benchmark::State& state) {
   options.rollout = state.range(3) != 0 ? Rollout::kTogether : Rollout::kByLayer;
   if (state.range(4) != 0) options.move_cost = {.same_gpu = 0, .same_node = 1, .other_node = 9};
   TransferSchedule result;
-  for (auto _ : state) result = schedule_transfers(plans.before, plans.after, options).value();
+  for ([[maybe_unused]] auto _ : state)
+    result = schedule_transfers(plans.before, plans.after, options).value();
   std::vector<int32_t> table = plans.before.phy2log;
   for (const Transfer& t : result.transfers) {
     if (t.target_slot < plans.after.num_slots) {

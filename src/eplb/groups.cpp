@@ -13,9 +13,11 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-class Assigner {
+}  // namespace
+
+class GroupSearch::Impl {
  public:
-  Assigner(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch)
+  Impl(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch)
       : problem_(problem),
         layout_(layout),
         layer_(layer),
@@ -26,9 +28,17 @@ class Assigner {
         floor_(groups_ / nodes_) {
     for (int j = 1; j < nodes_; ++j) alike_ = alike_ && alike(0, j);
     alike_ = alike_ && groups_ % nodes_ == 0;
+    cost_.resize(nodes_);
   }
 
-  Result<GroupAssignment> run() {
+  void raise(const std::vector<int>& node_of, int node, double bound) {
+    if (groups_ > kGroupsExactMax) return;
+    const uint32_t set = set_of(node_of, node);
+    const double known = cost(node, set);
+    cost_[alike_ ? 0 : node][set] = std::max(known, bound);
+  }
+
+  Result<GroupAssignment> best() {
     GroupAssignment found;
     found.node_of = by_load();
     if (found.node_of.empty()) {
@@ -128,20 +138,21 @@ class Assigner {
                                                  : cell.total_load() / cell.total_speed();
   }
 
+  uint32_t set_of(const std::vector<int>& node_of, int node) const {
+    uint32_t set = 0;
+    for (int g = 0; g < groups_; ++g) set |= static_cast<uint32_t>(node_of[g] == node) << g;
+    return set;
+  }
+
   double cost_of(const std::vector<int>& node_of) {
     double worst = 0;
-    for (int j = 0; j < nodes_; ++j) {
-      uint32_t set = 0;
-      for (int g = 0; g < groups_; ++g) set |= static_cast<uint32_t>(node_of[g] == j) << g;
-      worst = std::max(worst, cost(j, set));
-    }
+    for (int j = 0; j < nodes_; ++j) worst = std::max(worst, cost(j, set_of(node_of, j)));
     return worst;
   }
 
   // reach[j][set]: the smallest largest cost when the first j nodes have taken the groups of `set`.
   // Only sets that beat the known assignment are kept.
   void exact(GroupAssignment& found) {
-    cost_.resize(nodes_);
     const uint32_t all = (1u << groups_) - 1;
     double best = cost_of(found.node_of);
     std::vector<std::vector<double>> reach(nodes_ + 1, std::vector<double>(all + 1, kInfinity));
@@ -187,11 +198,17 @@ class Assigner {
   std::vector<std::vector<double>> cost_;  // per node (one if alike) and set; -1 unknown
 };
 
-}  // namespace
+GroupSearch::GroupSearch(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch)
+    : impl_(std::make_unique<Impl>(problem, layout, layer, dispatch)) {}
+GroupSearch::~GroupSearch() = default;
+Result<GroupAssignment> GroupSearch::best() { return impl_->best(); }
+void GroupSearch::raise(const std::vector<int>& node_of, int node, double bound) {
+  impl_->raise(node_of, node, bound);
+}
 
 Result<GroupAssignment> assign_groups(const Problem& problem, const Layout& layout, int layer,
                                       Dispatch dispatch) {
-  return Assigner(problem, layout, layer, dispatch).run();
+  return GroupSearch(problem, layout, layer, dispatch).best();
 }
 
 std::vector<int> experts_on_node(const Problem& problem, const std::vector<int>& node_of,

@@ -6,6 +6,7 @@
 // found exactly, by dynamic programming over subsets; beyond, by descending load and exchanges.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "eplb/eplb.h"
@@ -22,6 +23,24 @@ struct GroupAssignment {
 
 Result<GroupAssignment> assign_groups(const Problem& problem, const Layout& layout, int layer,
                                       Dispatch dispatch = Dispatch::kEqual);
+
+/// The same, asked again and again while more becomes known about what sets of groups cost.
+class GroupSearch {
+ public:
+  GroupSearch(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch);
+  ~GroupSearch();
+  GroupSearch(const GroupSearch&) = delete;
+  GroupSearch& operator=(const GroupSearch&) = delete;
+
+  /// The assignment with the smallest largest cost, by what is known now.
+  Result<GroupAssignment> best();
+  /// The groups that `node_of` puts on `node` are known to cost at least `bound` there.
+  void raise(const std::vector<int>& node_of, int node, double bound);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// The experts of the groups that `assignment` puts on live node `node`.
 std::vector<int> experts_on_node(const Problem& problem, const std::vector<int>& node_of, int node);

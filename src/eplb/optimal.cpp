@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "eplb/bounds.h"
 #include "eplb/dispatch.h"
@@ -17,16 +18,17 @@ struct Candidate {
   double bound;
 };
 
-// Spends the effort on whichever cell is the worst, in turns, until the worst has met its bound.
-void improve_worst(std::vector<Candidate>& cells, Effort effort, Rng rng, LayerPlan& plan) {
+// Spends the effort on whichever cell is the worst, in turns, until the worst has met its bound or the
+// layer's, below which nothing is gained.
+void improve_worst(std::vector<Candidate>& cells, double layer_bound, Effort& effort, Rng rng,
+                   LayerPlan& plan) {
   const int64_t turn = std::max<int64_t>(effort.steps_max / static_cast<int64_t>(cells.size()), 1);
   for (uint64_t round = 0; effort.steps_max > 0 && !plan.cut_short; ++round) {
     auto worst = std::max_element(cells.begin(), cells.end(), [](const auto& a, const auto& b) {
       return a.placement.max_time() < b.placement.max_time();
     });
-    if (worst->placement.max_time() <= worst->bound * (1 + kCloseEnough)) return;
-    // Below the layer's bound nothing is gained.
-    const double aim = std::max(worst->bound, plan.lower_bound);
+    const double aim = std::max(worst->bound, layer_bound);
+    if (worst->placement.max_time() <= aim * (1 + kCloseEnough)) return;
     Effort share = effort;
     share.steps_max = std::min(turn, effort.steps_max);
     SearchResult found = improve(worst->placement, aim, share, rng.fork(round));
@@ -127,32 +129,72 @@ Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout
       bound, TRY(assign_groups(problem, layout, layer, Dispatch::kWeighted)).lower_bound);
 }
 
+// Hierarchical scope: branch and bound over the assignments of groups to nodes. The best assignment by
+// what is known is solved, which proves larger bounds for its sets of groups; then another one may be
+// the best. It ends when none can beat the plan at hand, or the effort is spent.
+Result<LayerPlan> plan_groups(const Problem& problem, const Layout& layout, int layer,
+                              Dispatch dispatch, Effort& effort, Rng rng,
+                              std::vector<Piece>& pieces) {
+  constexpr int kRoundsMax = 64;
+  GroupSearch search(problem, layout, layer, dispatch);
+  std::optional<LayerPlan> best;
+  double bound = 0;
+  for (int round = 0; round < kRoundsMax; ++round) {
+    const GroupAssignment groups = TRY(search.best());
+    bound = groups.lower_bound;
+    if (best && (best->cut_short || effort.steps_max <= 0 || bound == 0 ||
+                 bound >= best->max_time * (1 - kCloseEnough))) {
+      break;
+    }
+    std::vector<Piece> tried = split_layer(problem, layout, layer, groups.node_of);
+    LayerPlan plan;
+    plan.experts_on.resize(problem.num_gpus);
+    double tried_bound = 0;
+    for (int j = 0; j < layout.live_nodes() && dispatch == Dispatch::kEqual; ++j) {
+      const double cell_bound = lower_bound(tried[j].cell);
+      search.raise(groups.node_of, j, cell_bound);
+      tried_bound = std::max(tried_bound, cell_bound);
+    }
+    if (best && tried_bound >= best->max_time * (1 - kCloseEnough)) continue;
+    std::vector<Candidate> cells;
+    for (const Piece& piece : tried) cells.push_back(TRY(start_cell(piece.cell, effort, plan)));
+    for (int j = 0; j < layout.live_nodes() && dispatch == Dispatch::kEqual; ++j) {
+      search.raise(groups.node_of, j, cells[j].bound);
+    }
+    improve_worst(cells, bound, effort, rng.fork(round), plan);
+    for (size_t i = 0; i < tried.size(); ++i) put_piece(tried[i], cells[i].placement, plan);
+    if (best && plan.max_time >= best->max_time) continue;
+    best = std::move(plan);
+    pieces = std::move(tried);
+    if (dispatch == Dispatch::kWeighted) break;  // times with equal split do not decide here
+  }
+  best->lower_bound = bound;
+  return *std::move(best);
+}
+
 Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
                              Dispatch dispatch, const Effort& total, Rng rng) {
-  LayerPlan plan;
-  plan.experts_on.resize(problem.num_gpus);
-  std::vector<int> node_of;
-  if (layout.scope == Scope::kHierarchical) {
-    GroupAssignment groups = TRY(assign_groups(problem, layout, layer, dispatch));
-    node_of = std::move(groups.node_of);
-    plan.lower_bound = groups.lower_bound;
-  }
-  const std::vector<Piece> pieces = split_layer(problem, layout, layer, node_of);
-  std::vector<Candidate> cells;
   Effort effort = total;
-  for (const Piece& p : pieces) cells.push_back(TRY(start_cell(p.cell, effort, plan)));
-  // A cell's own bound holds for the layer only if no other assignment of groups is possible.
-  if (pieces.size() == 1) {
-    plan.lower_bound = std::max(plan.lower_bound, cells.front().bound);
+  const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
+  const Cell& cell = whole.front().cell;
+  std::vector<Piece> pieces;
+  LayerPlan plan;
+  if (layout.scope == Scope::kHierarchical && layout.live_nodes() > 1) {
+    plan = TRY(plan_groups(problem, layout, layer, dispatch, effort, rng, pieces));
+    plan.lower_bound = std::max(plan.lower_bound, lower_bound(cell));
   } else {
-    const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
-    plan.lower_bound = std::max(plan.lower_bound, lower_bound(whole.front().cell));
+    plan.experts_on.resize(problem.num_gpus);
+    std::vector<Candidate> cells;
+    cells.push_back(TRY(start_cell(cell, effort, plan)));
+    plan.lower_bound = cells.front().bound;
+    improve_worst(cells, 0, effort, rng, plan);
+    put_piece(whole.front(), cells.front().placement, plan);
   }
-  improve_worst(cells, effort, rng, plan);
-  for (size_t i = 0; i < pieces.size(); ++i) put_piece(pieces[i], cells[i].placement, plan);
   if (dispatch == Dispatch::kWeighted) {
     plan.lower_bound = TRY(weighted_lower_bound(problem, layout, layer));
-    for (const Piece& piece : pieces) TRY(improve_split(piece, plan, total, rng.next()));
+    for (const Piece& piece : pieces.empty() ? whole : pieces) {
+      TRY(improve_split(piece, plan, total, rng.next()));
+    }
   }
   return plan;
 }

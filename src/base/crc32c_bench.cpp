@@ -22,7 +22,7 @@ void extend(benchmark::State& state, uint32_t (*function)(uint32_t, Bytes)) {
   const auto data = random_bytes(static_cast<size_t>(state.range(0)));
   const double limit = read_limit(data);
   if (crc32c::extend_portable(0, data) != function(0, data)) state.SkipWithError("wrong CRC");
-  for (auto _ : state) benchmark::DoNotOptimize(function(0, data));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(function(0, data));
   report_bytes(state, data.size(), limit);
 }
 
@@ -30,7 +30,7 @@ void copy(benchmark::State& state) {
   const auto data = random_bytes(static_cast<size_t>(state.range(0)));
   std::vector<std::byte> to(data.size());
   const double limit = copy_limit(data);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     benchmark::DoNotOptimize(crc32c::copy(0, to.data(), data));
     benchmark::ClobberMemory();
   }
@@ -45,7 +45,7 @@ void memcpy_then_extend(benchmark::State& state) {
   const auto data = random_bytes(static_cast<size_t>(state.range(0)));
   std::vector<std::byte> to(data.size());
   const double limit = copy_limit(data);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     std::memcpy(to.data(), data.data(), data.size());
     benchmark::DoNotOptimize(crc32c::extend(0, to));
   }
@@ -59,7 +59,7 @@ void combine(benchmark::State& state) {
   const uint32_t b = crc32c::value(Bytes(data).subspan(4000));
   if (crc32c::combine(a, b, 4192) != crc32c::value(data)) state.SkipWithError("wrong CRC");
   uint64_t bytes = 512 * 1024;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     benchmark::DoNotOptimize(bytes);
     benchmark::DoNotOptimize(crc32c::combine(a, b, bytes));
   }

@@ -14,7 +14,7 @@ void bytes(benchmark::State& state) {
   for (std::byte& byte : data) byte = static_cast<std::byte>(rng.next());
   const double limit = read_limit(data);
   const uint64_t want = hash_bytes(data);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     if (hash_bytes(data) != want) state.SkipWithError("the hash changed");
   }
   report_bytes(state, data.size(), limit);
@@ -23,13 +23,13 @@ void bytes(benchmark::State& state) {
 void mix(benchmark::State& state) {
   if (hash_u64(0) != 0xe220a8397b1dcdaf) state.SkipWithError("wrong hash");
   uint64_t x = 1;
-  for (auto _ : state) benchmark::DoNotOptimize(x = hash_u64(x));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(x = hash_u64(x));
 }
 
 void combine(benchmark::State& state) {
   if (hash_combine(1, 2) != 0xbcd9dbb49673066b) state.SkipWithError("wrong hash");
   uint64_t x = 1;
-  for (auto _ : state) benchmark::DoNotOptimize(x = hash_combine(x, 7));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(x = hash_combine(x, 7));
 }
 
 BENCHMARK(bytes)

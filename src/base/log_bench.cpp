@@ -15,7 +15,7 @@ void disabled(benchmark::State& state) {
   const Log log = *Log::open({.level = LogLevel::kWarn, .to_stderr = false});
   int i = 0;
   const double loop = seconds_per_call([&] { benchmark::DoNotOptimize(++i); });
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     benchmark::DoNotOptimize(++i);
     log.debug("chunk {} holds {} bytes", i, 4096);
   }
@@ -31,7 +31,7 @@ void enabled(benchmark::State& state, LogLevel level) {
       seconds_per_call([&] { benchmark::DoNotOptimize(::write(fd, kLine.data(), kLine.size())); });
   ::close(fd);
   int i = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     if (level == LogLevel::kInfo) {
       log.info("chunk {} holds {} bytes", ++i, 4096);
     } else {

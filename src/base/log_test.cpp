@@ -142,6 +142,7 @@ TEST(Log, ThreadsDoNotMixLines) {
   const Log log = *Log::open({.level = LogLevel::kDebug, .to_stderr = false, .file = path});
   {
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&log, t] {
         for (int i = 0; i < 250; ++i) log.debug("thread {} line {} end", t, i);

@@ -188,12 +188,16 @@ std::string Metrics::text() const {
   std::string result;
   const Out out(result);
   const std::lock_guard lock(impl_->mutex);
-  for (const auto& [name, family] : impl_->families) {
+  for (const auto& entry : impl_->families) {
+    const std::string& name = entry.first;
+    const Family& family = entry.second;
     fmt::format_to(out, "# HELP {} {}\n# TYPE {} {}\n", name, escape(family.help, false), name,
                    kKinds[family.kind]);
-    for (const auto& [labels, instrument] : family.series) {
-      std::visit([&](const auto& pointer) { write_value(out, name, labels, *pointer); },
-                 instrument);
+    for (const auto& series : family.series) {
+      const auto write = [&](const auto& pointer) {
+        write_value(out, name, series.first, *pointer);
+      };
+      std::visit(write, series.second);
     }
   }
   return result;

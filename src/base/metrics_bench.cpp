@@ -19,7 +19,7 @@ void report(benchmark::State& state) {
 void counter(benchmark::State& state) {
   Metrics metrics;
   Counter& counter = metrics.counter("c_total", "");
-  for (auto _ : state) counter.add();
+  for ([[maybe_unused]] auto _ : state) counter.add();
   if (counter.value() != static_cast<uint64_t>(state.iterations()))
     state.SkipWithError("lost events");
   report(state);
@@ -29,7 +29,7 @@ void histogram(benchmark::State& state) {
   Metrics metrics;
   Histogram& histogram = metrics.histogram("h", "", exponential_bounds(1e-6, 2, 24));
   double value = 1e-6;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     histogram.observe(value);
     value = value > 1 ? 1e-6 : value * 1.5;
   }
@@ -41,7 +41,7 @@ void histogram(benchmark::State& state) {
 
 void lookup(benchmark::State& state) {
   Metrics metrics;
-  for (auto _ : state)
+  for ([[maybe_unused]] auto _ : state)
     metrics.counter("c_total", "help", {{"disk", "nvme0"}, {"op", "read"}}).add();
   report(state);
 }
@@ -49,7 +49,7 @@ void lookup(benchmark::State& state) {
 void text(benchmark::State& state) {
   Metrics metrics;
   for (int i = 0; i < 1000; ++i) metrics.counter("c_total", "", {{"i", std::to_string(i)}}).add();
-  for (auto _ : state) benchmark::DoNotOptimize(metrics.text());
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(metrics.text());
 }
 
 BENCHMARK(counter)->Name("metrics/counter");

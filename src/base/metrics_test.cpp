@@ -74,6 +74,7 @@ TEST(Metrics, ThreadsLoseNothing) {
   const std::vector<double> bounds = exponential_bounds(1, 2, 8);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
         for (int i = 0; i < 5000; ++i) {

@@ -19,8 +19,8 @@ namespace {
 
 template <typename F>
 std::vector<uint64_t> draw(int count, F f) {
-  std::vector<uint64_t> values;
-  for (int i = 0; i < count; ++i) values.push_back(f());
+  std::vector<uint64_t> values(static_cast<size_t>(count));
+  for (uint64_t& value : values) value = f();
   return values;
 }
 

@@ -226,7 +226,7 @@ class Evaluate(CliTest):
     def test_bad_paths(self):
         self.fails(2, "/nonexistent: No such file or directory", "eplb", "evaluate", "-p",
                    self.plan, "-l", "/nonexistent")
-        self.fails(2, f"{self.directory} is a directory", "eplb", "evaluate", "-p", self.plan,
+        self.fails(2, f"cannot read {self.directory}: it is a directory", "eplb", "evaluate", "-p", self.plan,
                    "-l", self.directory)
 
     def test_bad_plans(self):

@@ -35,8 +35,7 @@ Result<> Reader::check(std::string_view what) {
   asked_ = true;
   const size_t size = static_cast<size_t>(end_ - begin_);
   switch (failure_) {
-    case Failure::kNone:
-      return {};
+    case Failure::kNone: return {};
     case Failure::kTruncated:
       return fail(Code::kCorrupt, fmt::format("{}: needs {} bytes at offset {}, but ends at {}",
                                               what, wanted_, failed_offset_, size));

@@ -22,33 +22,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const uint8_t op : script) {
     const size_t left = in.remaining();
     switch (op % 10) {
-      case 0:
-        w.u8(in.u8());
-        break;
-      case 1:
-        w.u16(in.u16());
-        break;
-      case 2:
-        w.u32(in.u32());
-        break;
-      case 3:
-        w.u64(in.u64());
-        break;
-      case 4:
-        w.i64(in.i64());
-        break;
-      case 5:
-        w.u64(std::bit_cast<uint64_t>(in.f64()));
-        break;
-      case 6:
-        w.varint(in.varint());
-        break;
-      case 7:
-        w.prefixed(in.prefixed());
-        break;
-      case 8:
-        w.bytes(in.bytes(op));
-        break;
+      case 0: w.u8(in.u8()); break;
+      case 1: w.u16(in.u16()); break;
+      case 2: w.u32(in.u32()); break;
+      case 3: w.u64(in.u64()); break;
+      case 4: w.i64(in.i64()); break;
+      case 5: w.u64(std::bit_cast<uint64_t>(in.f64())); break;
+      case 6: w.varint(in.varint()); break;
+      case 7: w.prefixed(in.prefixed()); break;
+      case 8: w.bytes(in.bytes(op)); break;
       case 9: {
         const size_t n = in.count(op / 10 + 1);
         CHECK(n * (op / 10 + 1) <= in.remaining());

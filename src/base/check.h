@@ -15,15 +15,15 @@ namespace hadal {
 }  // namespace hadal
 
 /// CHECK(condition) or CHECK(condition, "message").
-#define CHECK(condition, ...)                                                             \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]]                                                        \
-      ::hadal::check_failed(#condition, __FILE__, __LINE__ __VA_OPT__(, ) __VA_ARGS__);   \
+#define CHECK(condition, ...)                                                           \
+  do {                                                                                  \
+    if (!(condition)) [[unlikely]]                                                      \
+      ::hadal::check_failed(#condition, __FILE__, __LINE__ __VA_OPT__(, ) __VA_ARGS__); \
   } while (0)
 
 #ifdef NDEBUG
-#define DCHECK(condition, ...) \
-  do {                         \
+#define DCHECK(condition, ...)  \
+  do {                          \
     (void)sizeof(!(condition)); \
   } while (0)
 #else

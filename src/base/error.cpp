@@ -27,11 +27,11 @@ std::string_view code_name(Code code) {
 }
 
 Error os_error(int errno_value, std::string_view what) {
-  const Code code = errno_value == ENOENT                              ? Code::kNotFound
-                    : errno_value == EEXIST                            ? Code::kAlreadyExists
-                    : errno_value == EACCES || errno_value == EPERM    ? Code::kPermissionDenied
-                    : errno_value == ENOSPC || errno_value == EDQUOT   ? Code::kNoSpace
-                                                                       : Code::kIo;
+  const Code code = errno_value == ENOENT                            ? Code::kNotFound
+                    : errno_value == EEXIST                          ? Code::kAlreadyExists
+                    : errno_value == EACCES || errno_value == EPERM  ? Code::kPermissionDenied
+                    : errno_value == ENOSPC || errno_value == EDQUOT ? Code::kNoSpace
+                                                                     : Code::kIo;
   return {code, fmt::format("{}: {}", what, std::generic_category().message(errno_value))};
 }
 

@@ -1,8 +1,8 @@
 // Errors as values.
 //
-// Everything that can fail because of the world (a user, a file, a disk, a peer) returns a Result<T>.
-// What can fail only because hadal itself is wrong is a CHECK (base/check.h). No exception crosses a
-// public header.
+// Everything that can fail because of the world (a user, a file, a disk, a peer) returns a
+// Result<T>. What can fail only because hadal itself is wrong is a CHECK (base/check.h). No
+// exception crosses a public header.
 //
 // An Error is one of a dozen codes that an operator can act upon, and one sentence that names the
 // offending argument or file, the value seen and the values allowed. On the way up a caller may put
@@ -10,7 +10,7 @@
 //
 //   Result<Plan> read_plan(const std::string& path) {
 //     std::string text = TRY(read_file(path));
-//     return parse_plan(text).transform_error(in(path));
+//     return in(path, parse_plan(text));
 //   }
 #pragma once
 
@@ -54,6 +54,13 @@ struct [[nodiscard]] Error {
 template <typename T = void>
 using Result = std::expected<T, Error>;
 
+/// The same result with "context: " in front of an error's message.
+template <typename T>
+Result<T> in(std::string_view context, Result<T> result) {
+  if (!result) return std::unexpected(std::move(result).error().in(context));
+  return result;
+}
+
 /// `return fail(Code::kNotFound, fmt::format("{}: no such file", path));`
 [[nodiscard]] inline std::unexpected<Error> fail(Code code, std::string message) {
   return std::unexpected(Error{code, std::move(message)});
@@ -69,9 +76,10 @@ int exit_code(const Error& error);
 }  // namespace hadal
 
 /// The value of a Result, or a return of its error from the enclosing function.
-#define TRY(...)                                                                                 \
-  ({                                                                                             \
-    auto try_result_ = (__VA_ARGS__);                                                            \
-    if (!try_result_) [[unlikely]] return std::unexpected(std::move(try_result_).error());       \
-    *std::move(try_result_);                                                                     \
+#define TRY(...)                                              \
+  ({                                                          \
+    auto try_result_ = (__VA_ARGS__);                         \
+    if (!try_result_) [[unlikely]]                            \
+      return std::unexpected(std::move(try_result_).error()); \
+    *std::move(try_result_);                                  \
   })

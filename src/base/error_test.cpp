@@ -15,7 +15,9 @@ Result<int> half(int x) {
   return x / 2;
 }
 
-Result<int> quarter(int x) { return TRY(half(TRY(half(x)))); }
+Result<int> quarter(int x) {
+  return TRY(half(TRY(half(x))));
+}
 
 Result<> need_even(int x) {
   TRY(half(x));
@@ -27,7 +29,9 @@ Result<int> use_void(int x) {
   return x;
 }
 
-Result<std::unique_ptr<int>> boxed(int x) { return std::make_unique<int>(TRY(half(x))); }
+Result<std::unique_ptr<int>> boxed(int x) {
+  return std::make_unique<int>(TRY(half(x)));
+}
 
 TEST(Error, TryReturnsTheValueOrTheError) {
   EXPECT_EQ(quarter(8), 2);
@@ -48,6 +52,8 @@ TEST(Error, TryMovesValuesThatCannotBeCopied) {
 
 TEST(Error, ContextGoesInFront) {
   EXPECT_EQ((Error{Code::kCorrupt, "bad header"}.in("a.plan").message), "a.plan: bad header");
+  EXPECT_EQ(in("a.plan", half(3)).error().message, "a.plan: x is odd");
+  EXPECT_EQ(in("a.plan", half(4)), 2);
 }
 
 TEST(Error, SystemCallsGetACodeAnOperatorCanActOn) {

@@ -76,7 +76,7 @@ Result<> write_all(int fd, Bytes content, const std::string& path) {
 }
 
 Error too_large(const std::string& path, int64_t bytes_max) {
-  return {Code::kNoSpace,
+  return {Code::kInvalidArgument,
           fmt::format("{} is larger than the {} bytes allowed here", path, bytes_max)};
 }
 
@@ -108,13 +108,9 @@ Result<std::string> resolve_target(const std::string& path, mode_t& mode, bool& 
   return real ? std::string(real.get()) : path;
 }
 
-}  // namespace
-
-Result<std::string> read_file(const std::string& path, int64_t bytes_max) {
-  const File file(path, O_RDONLY);
-  if (file.fd() < 0) return std::unexpected(os_error(errno, fmt::format("cannot read {}", path)));
+Result<std::string> read_all(int fd, const std::string& path, int64_t bytes_max) {
   struct stat status{};
-  if (::fstat(file.fd(), &status) != 0) {
+  if (::fstat(fd, &status) != 0) {
     return std::unexpected(os_error(errno, fmt::format("cannot read {}", path)));
   }
   if (S_ISDIR(status.st_mode)) {
@@ -127,7 +123,7 @@ Result<std::string> read_file(const std::string& path, int64_t bytes_max) {
   std::string content(static_cast<size_t>(std::max<int64_t>(status.st_size, 4095)) + 1, '\0');
   size_t size = 0;
   for (;;) {
-    const ssize_t got = ::read(file.fd(), content.data() + size, content.size() - size);
+    const ssize_t got = ::read(fd, content.data() + size, content.size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return std::unexpected(os_error(errno, fmt::format("cannot read {}", path)));
     if (got == 0) break;
@@ -137,6 +133,19 @@ Result<std::string> read_file(const std::string& path, int64_t bytes_max) {
   }
   content.resize(size);
   return content;
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::string& path, int64_t bytes_max) {
+  const File file(path, O_RDONLY);
+  if (file.fd() < 0) return std::unexpected(os_error(errno, fmt::format("cannot read {}", path)));
+  return read_all(file.fd(), path, bytes_max);
+}
+
+Result<std::string> read_input(const std::string& path, int64_t bytes_max) {
+  if (path != "-") return read_file(path, bytes_max);
+  return read_all(STDIN_FILENO, std::string(shown_path(path)), bytes_max);
 }
 
 Result<> write_file_atomically(const std::string& path, Bytes content) {
@@ -167,6 +176,20 @@ Result<> write_file_atomically(const std::string& path, Bytes content) {
 
 Result<> write_file_atomically(const std::string& path, std::string_view content) {
   return write_file_atomically(path, bytes_of(content));
+}
+
+Result<> write_output(const std::string& path, std::string_view content) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) {
+    return write_file_atomically(path, content);
+  }
+  const File file(path, O_WRONLY);
+  if (file.fd() < 0) return std::unexpected(os_error(errno, fmt::format("cannot write {}", path)));
+  return write_all(file.fd(), bytes_of(content), path);
+}
+
+std::string_view shown_path(std::string_view path) {
+  return path == "-" ? std::string_view("standard input") : path;
 }
 
 }  // namespace hadal

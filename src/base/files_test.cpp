@@ -68,10 +68,10 @@ TEST_F(FilesTest, ReadIsBounded) {
   EXPECT_EQ(read_file(path("f"), 5), "12345");
   const auto large = read_file(path("f"), 4);
   ASSERT_FALSE(large);
-  EXPECT_EQ(large.error().code, Code::kNoSpace);
+  EXPECT_EQ(large.error().code, Code::kInvalidArgument);
   const auto endless = read_file("/dev/zero", 100'000);
   ASSERT_FALSE(endless);
-  EXPECT_EQ(endless.error().code, Code::kNoSpace);
+  EXPECT_EQ(endless.error().code, Code::kInvalidArgument);
 }
 
 TEST_F(FilesTest, KeepsPermissionsAndFollowsLinks) {
@@ -116,6 +116,17 @@ TEST_F(FilesTest, AFailedWriteLeavesTheOldFileAndNothingElse) {
   EXPECT_EQ(code_of(result), Code::kIo);
   EXPECT_EQ(read_file(path("f")), "old");
   EXPECT_EQ(entries(), 1u);
+}
+
+TEST(Files, CommandsWriteToPipesAndDevicesInPlace) {
+  const std::string path = testing::TempDir() + "hadal_write_output_test";
+  ASSERT_TRUE(write_output(path, "one").has_value());
+  EXPECT_EQ(read_input(path), "one");
+  EXPECT_TRUE(write_output("/dev/null", "x").has_value());
+  EXPECT_EQ(write_output("/dev/full", "x").error().code, Code::kNoSpace);
+  EXPECT_EQ(shown_path("-"), "standard input");
+  EXPECT_EQ(shown_path("a"), "a");
+  std::remove(path.c_str());
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "cli/corpus.h"
 
-// The assembler copies the file that CMake puts together (src/cli/CMakeLists.txt) into the program; a
-// string literal of this size would take the compiler minutes.
+// The assembler copies the file that CMake puts together (src/cli/CMakeLists.txt) into the program;
+// a string literal of this size would take the compiler minutes.
 asm(R"(
 .section .rodata
 .global hadal_corpus_begin

@@ -79,9 +79,9 @@ class Demo {
       text_name_ = args_.text;
     }
     if (static_cast<int>(text_.size()) < 64 * kGate.windows) {
-      return fail(Code::kInvalidArgument, fmt::format("{} has {} bytes; the demo needs {} or more",
-                                                      text_name_, text_.size(),
-                                                      64 * kGate.windows));
+      return fail(Code::kInvalidArgument,
+                  fmt::format("{} has {} bytes; the demo needs {} or more", text_name_,
+                              text_.size(), 64 * kGate.windows));
     }
     return {};
   }
@@ -112,12 +112,12 @@ class Demo {
         total += loads_[i];
       }
       TRY(write_loads());
-      return Row{.system = "gate",
-                 .ran = {},
-                 .on = fmt::format("{} tokens of {}", tokens, text_name_),
-                 .result = fmt::format("{} layers x {} windows of loads", kGate.layers,
-                                       kGate.windows),
-                 .check = total == static_cast<double>(tokens * kGate.topk * kGate.layers)};
+      return Row{
+          .system = "gate",
+          .ran = {},
+          .on = fmt::format("{} tokens of {}", tokens, text_name_),
+          .result = fmt::format("{} layers x {} windows of loads", kGate.layers, kGate.windows),
+          .check = total == static_cast<double>(tokens * kGate.topk * kGate.layers)};
     });
   }
 
@@ -193,16 +193,16 @@ class Demo {
                        std::span<const double> load) const {
     const eplb::Evaluation was = TRY(eplb::evaluate(old, load));
     const eplb::Evaluation is = TRY(eplb::evaluate(plan, load));
-    return Row{.system = "eplb",
-               .ran = {},
-               .on = fmt::format("{}, {} slots, {} GPUs", on, kReplicas, kGpus),
-               .result = fmt::format("max/mean {:.4f} -> {:.4f}", was.gpu.imbalance,
-                                     is.gpu.imbalance),
-               .check = eplb::validate(plan).has_value() &&
-                        is.gpu.imbalance <= was.gpu.imbalance + 1e-9};
+    return Row{
+        .system = "eplb",
+        .ran = {},
+        .on = fmt::format("{}, {} slots, {} GPUs", on, kReplicas, kGpus),
+        .result = fmt::format("max/mean {:.4f} -> {:.4f}", was.gpu.imbalance, is.gpu.imbalance),
+        .check = eplb::validate(plan).has_value() && is.gpu.imbalance <= was.gpu.imbalance + 1e-9};
   }
 
-  // Carries the second plan out on fake weights, and looks whether every slot then holds its expert.
+  // Carries the second plan out on fake weights, and looks whether every slot then holds its
+  // expert.
   Result<> move_weights() {
     return stage("move the weights", "transfers", [&]() -> Result<Row> {
       const eplb::TransferSchedule schedule =
@@ -212,7 +212,8 @@ class Demo {
       std::vector<int32_t> held(static_cast<size_t>(kGate.layers) * width, -1);
       for (int layer = 0; layer < kGate.layers; ++layer) {
         const auto experts = optimal_.experts(layer);
-        std::copy(experts.begin(), experts.end(), held.begin() + static_cast<ptrdiff_t>(layer) * width);
+        std::copy(experts.begin(), experts.end(),
+                  held.begin() + static_cast<ptrdiff_t>(layer) * width);
       }
       size_t i = 0;
       while (i < schedule.transfers.size()) {  // a round: all reads, then all writes
@@ -258,14 +259,13 @@ class Demo {
       const auto best = std::min_element(
           result.policies.begin(), result.policies.end(),
           [](const auto& a, const auto& b) { return a.mean_imbalance < b.mean_imbalance; });
-      return Row{.system = "eplb",
-                 .ran = {},
-                 .on = fmt::format("{} windows, {} policies", result.num_windows,
-                                   result.policies.size()),
-                 .result = fmt::format("best {}: {:.3f}, static {:.3f}", best->name,
-                                       best->mean_imbalance,
-                                       result.policies.front().mean_imbalance),
-                 .check = best->mean_imbalance <= result.policies.front().mean_imbalance};
+      return Row{
+          .system = "eplb",
+          .ran = {},
+          .on = fmt::format("{} windows, {} policies", result.num_windows, result.policies.size()),
+          .result = fmt::format("best {}: {:.3f}, static {:.3f}", best->name, best->mean_imbalance,
+                                result.policies.front().mean_imbalance),
+          .check = best->mean_imbalance <= result.policies.front().mean_imbalance};
     });
   }
 
@@ -292,8 +292,8 @@ class Demo {
                         .load = scores[i].gpu_load,
                         .mean = means[i]});
     }
-    return write_file_atomically(path("heat.svg"),
-                                 std::string_view(eplb::heatmap_svg("Expert load per GPU", panels)));
+    return write_file_atomically(
+        path("heat.svg"), std::string_view(eplb::heatmap_svg("Expert load per GPU", panels)));
   }
 
   Result<> write_trace(const Profiler& profiler) {

@@ -4,11 +4,11 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "cli/commands.h"
 #include "cli/eplb_input.h"
 #include "cli/terminal.h"
 #include "eplb/plan_file.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -52,7 +52,7 @@ std::string json_text(const eplb::Plan& plan, const Loads& loads, const eplb::Ev
 
 void print_text(const EvaluateArgs& args, const eplb::Plan& plan, const Loads& loads,
                 const eplb::Evaluation& result, Terminal& terminal) {
-  terminal.print(fmt::format("plan   {}, {} slots on {} in {}\n", eplb::shown_path(args.plan),
+  terminal.print(fmt::format("plan   {}, {} slots on {} in {}\n", shown_path(args.plan),
                              plan.num_slots, counted(plan.num_gpus, "GPU"),
                              counted(plan.num_nodes, "node")));
   terminal.print(fmt::format("loads  {}\n\n", loads.description(args.load)));

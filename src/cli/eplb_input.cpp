@@ -8,10 +8,10 @@
 
 #include <fmt/core.h>
 
+#include "base/files.h"
 #include "base/threads.h"
 #include "cli/terminal.h"
 #include "eplb/plan_file.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -57,7 +57,7 @@ Result<int> shape_number(std::string_view option, std::optional<int> given,
   if (in_file) return *in_file;
   if (fallback > 0) return fallback;
   return fail(Code::kInvalidArgument, fmt::format(
-                                          "{} does not say {}; give --{}", eplb::shown_path(path),
+                                          "{} does not say {}; give --{}", shown_path(path),
                                           [&] {
                                             std::string field(option);
                                             for (char& c : field) c = c == '-' ? '_' : c;
@@ -157,8 +157,8 @@ void add_constraint_options(Command& command, EplbArgs& args) {
 }
 
 std::string Loads::description(std::string_view path) const {
-  std::string text = fmt::format("{}, {} layers x {} experts", eplb::shown_path(path),
-                                 input.num_layers, input.num_experts);
+  std::string text = fmt::format("{}, {} layers x {} experts", shown_path(path), input.num_layers,
+                                 input.num_experts);
   if (input.num_windows == 1) return text;
   if (range.last - range.first == 1) {
     return text + fmt::format(", window {} of {}", range.first, input.num_windows);
@@ -172,7 +172,7 @@ Result<Loads> read_loads_in(const std::string& path, const std::string& window) 
   loads.input = TRY(eplb::read_loads(path));
   loads.range = TRY(eplb::parse_window_range(window, loads.input.num_windows));
   Result<std::vector<double>> sum = eplb::sum_windows(loads.input, loads.range);
-  if (!sum) return std::unexpected(std::move(sum).error().in(eplb::shown_path(path)));
+  if (!sum) return std::unexpected(std::move(sum).error().in(shown_path(path)));
   loads.load = *std::move(sum);
   return loads;
 }
@@ -182,8 +182,8 @@ Result<> check_shapes(const eplb::Plan& plan, std::string_view plan_name,
   if (plan.num_layers == loads.num_layers && plan.num_experts == loads.num_experts) return {};
   return fail(Code::kInvalidArgument,
               fmt::format("{} is for {} layers x {} experts, but {} has {} x {}",
-                          eplb::shown_path(plan_name), plan.num_layers, plan.num_experts,
-                          eplb::shown_path(loads_name), loads.num_layers, loads.num_experts));
+                          shown_path(plan_name), plan.num_layers, plan.num_experts,
+                          shown_path(loads_name), loads.num_layers, loads.num_experts));
 }
 
 Result<Planned> make_plan(const EplbArgs& args) {
@@ -206,8 +206,7 @@ Result<Planned> make_plan(const EplbArgs& args) {
   options.budget_ms = args.budget_ms;
   options.seed = static_cast<uint64_t>(args.seed);
   options.moves_max = args.moves_max;
-  options.threads =
-      args.threads > 0 ? args.threads : available_cores();
+  options.threads = args.threads > 0 ? args.threads : available_cores();
   const auto start = std::chrono::steady_clock::now();
   planned.plan = TRY(
       eplb::rebalance(planned.problem, options, planned.previous ? &*planned.previous : nullptr));

@@ -5,11 +5,11 @@
 
 #include <fmt/core.h>
 
+#include "base/files.h"
 #include "cli/commands.h"
 #include "cli/eplb_input.h"
 #include "cli/terminal.h"
 #include "eplb/plan_file.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -136,7 +136,7 @@ Result<ExitCode> plan_command(const PlanArgs& args, Terminal& terminal) {
   const Planned planned = TRY(make_plan(args));
   std::string text;
   if (args.json || !args.output.empty()) text = eplb::plan_to_json(planned.plan);
-  if (!args.output.empty()) TRY(eplb::write_whole_file(args.output, text));
+  if (!args.output.empty()) TRY(write_output(args.output, text));
   if (args.json) {
     terminal.print(text);
     return 0;

@@ -6,12 +6,12 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "cli/commands.h"
 #include "cli/eplb_input.h"
 #include "cli/terminal.h"
 #include "eplb/heatmap.h"
 #include "eplb/plan_file.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -170,7 +170,7 @@ Result<ExitCode> show_command(const ShowArgs& args, Terminal& terminal) {
     const std::string title =
         fmt::format("Expert load per GPU: {}", loads.description(args.input)) +
         (args.layer ? fmt::format(", layer {}", *args.layer) : "");
-    TRY(eplb::write_whole_file(args.svg, eplb::heatmap_svg(title, panels)));
+    TRY(write_output(args.svg, eplb::heatmap_svg(title, panels)));
   }
   if (args.json) {
     terminal.print(json_text(all, args.layer));

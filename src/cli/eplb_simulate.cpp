@@ -3,12 +3,12 @@
 
 #include <fmt/core.h>
 
+#include "base/files.h"
 #include "base/threads.h"
 #include "cli/commands.h"
 #include "cli/eplb_input.h"
 #include "cli/terminal.h"
 #include "eplb/simulate.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::cli {
 namespace {
@@ -27,8 +27,8 @@ struct SimulateArgs : EplbArgs {
 Result<eplb::SimulationOptions> prepare(const SimulateArgs& args, std::vector<double>& loads) {
   eplb::SimulationOptions options;
   eplb::Problem& shape = options.shape;
-  std::optional<int> replicas = args.num_replicas, groups = args.num_groups,
-                     nodes = args.num_nodes, gpus = args.num_gpus;
+  std::optional<int> replicas = args.num_replicas, groups = args.num_groups, nodes = args.num_nodes,
+                     gpus = args.num_gpus;
   if (args.input.empty()) {
     eplb::DriftOptions drift = args.drift;
     drift.shape = static_cast<eplb::DriftOptions::Shape>(args.shape);
@@ -64,8 +64,8 @@ Result<eplb::SimulationOptions> prepare(const SimulateArgs& args, std::vector<do
   shape.num_nodes = nodes.value_or(1);
   shape.num_gpus = *gpus;
   options.loads = loads;
-  options.policies = eplb::standard_policies(args.budget_percent / 100 * shape.num_layers *
-                                             shape.num_replicas);
+  options.policies =
+      eplb::standard_policies(args.budget_percent / 100 * shape.num_layers * shape.num_replicas);
   for (eplb::SimulatedPolicy& policy : options.policies) {
     policy.options.steps_max = args.steps_max;
     policy.options.threads = args.threads;
@@ -75,10 +75,10 @@ Result<eplb::SimulationOptions> prepare(const SimulateArgs& args, std::vector<do
 
 void print_text(const SimulateArgs& args, const eplb::SimulationOptions& options,
                 const eplb::SimulationResult& result, Terminal& terminal) {
-  terminal.print(fmt::format(
-      "{} of {}, {} slots on {}; planned on one window, scored on the next\n\n",
-      counted(result.num_windows, "window"), counted(result.num_layers, "layer"),
-      result.num_slots, counted(options.shape.num_gpus, "GPU")));
+  terminal.print(
+      fmt::format("{} of {}, {} slots on {}; planned on one window, scored on the next\n\n",
+                  counted(result.num_windows, "window"), counted(result.num_layers, "layer"),
+                  result.num_slots, counted(options.shape.num_gpus, "GPU")));
   Table table;
   table.add({"policy", "max/mean", "worst window", "plans", "moves per window", "of slots"});
   const double slots = static_cast<double>(result.num_slots) * result.num_layers;
@@ -99,11 +99,10 @@ Result<ExitCode> simulate_command(const SimulateArgs& given, Terminal& terminal)
   std::vector<double> loads;
   const eplb::SimulationOptions options = TRY(prepare(args, loads));
   const eplb::SimulationResult result = TRY(eplb::simulate(
-      options, [](const eplb::Problem& problem, const eplb::Options& plan_options,
-                  const eplb::Plan* previous) {
-        return eplb::rebalance(problem, plan_options, previous);
-      }));
-  if (!args.svg.empty()) TRY(eplb::write_whole_file(args.svg, eplb::to_svg(result)));
+      options,
+      [](const eplb::Problem& problem, const eplb::Options& plan_options,
+         const eplb::Plan* previous) { return eplb::rebalance(problem, plan_options, previous); }));
+  if (!args.svg.empty()) TRY(write_output(args.svg, eplb::to_svg(result)));
   if (args.json) {
     terminal.print(eplb::to_json(result));
   } else {

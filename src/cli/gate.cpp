@@ -34,7 +34,8 @@ class Gate {
   }
 
   // Adds the choices of tokens [begin, end) to counts [layers][experts].
-  void route(std::string_view text, int64_t begin, int64_t end, std::vector<uint32_t>& counts) const {
+  void route(std::string_view text, int64_t begin, int64_t end,
+             std::vector<uint32_t>& counts) const {
     std::vector<float> score(shape_.experts);
     std::vector<int> order(shape_.experts);
     for (int64_t t = begin; t < end; ++t) {
@@ -95,10 +96,9 @@ class Gate {
     for (int k = 0; k < shape_.groups_chosen; ++k) {
       for (int i = 0; i < size; ++i) order[candidates++] = group[k].second * size + i;
     }
-    std::partial_sort(order.begin(), order.begin() + shape_.topk, order.begin() + candidates,
-                      [&](int a, int b) {
-                        return score[a] != score[b] ? score[a] > score[b] : a < b;
-                      });
+    std::partial_sort(
+        order.begin(), order.begin() + shape_.topk, order.begin() + candidates,
+        [&](int a, int b) { return score[a] != score[b] ? score[a] > score[b] : a < b; });
   }
 
   GateShape shape_;

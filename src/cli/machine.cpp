@@ -7,16 +7,14 @@
 #include <initializer_list>
 #include <memory>
 #include <string_view>
-#include <thread>
 
 #include <dlfcn.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
-#include <sched.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "cli/version.h"
+#include "cpu/cpu.h"
 
 namespace hadal::cli {
 namespace {
@@ -82,27 +80,18 @@ std::string find_program(std::string_view name) {
   return "";
 }
 
-Probe probe_isa() {
-  utsname system{};
-  ::uname(&system);
-  const std::vector<std::string> features = cpu_features();
-  const std::string found = fmt::format("{}: {}", system.machine, fmt::join(features, " "));
-  for (const std::string& feature : features) {
-    if (feature == "avx512f") return present("isa", found);
-  }
+Probe probe_isa(const cpu::Machine& machine) {
+  const std::string found =
+      fmt::format("{}: {}", cpu::name(machine.isa), fmt::join(machine.features, " "));
+  if (machine.isa >= cpu::Isa::kAvx512) return present("isa", found);
   return missing("isa", found,
                  "no AVX-512: CPU kernels use narrower vectors, about half the speed");
 }
 
-Probe probe_cpu() {
-  std::string model = proc_value("/proc/cpuinfo", "model name");
-  if (model.empty()) model = "unknown processor";
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  const bool known = ::sched_getaffinity(0, sizeof(allowed), &allowed) == 0;
-  const unsigned online = std::thread::hardware_concurrency();
-  const unsigned usable = known ? static_cast<unsigned>(CPU_COUNT(&allowed)) : online;
-  return present("cpu", fmt::format("{}, {} core{} usable", model, usable, usable == 1 ? "" : "s"));
+Probe probe_cpu(const cpu::Machine& machine) {
+  return present("cpu", fmt::format("{}, {} core{} usable, {} KiB L2 each, {} MiB L3",
+                                    machine.brand, machine.threads, machine.threads == 1 ? "" : "s",
+                                    machine.l2_bytes >> 10, machine.l3_bytes >> 20));
 }
 
 Probe probe_memory() {
@@ -185,14 +174,17 @@ Probe probe_rdma() {
 
 Probe probe_python() {
   const std::string costs = "the Python module cannot be used";
-  const std::string python = find_program("python3");
+  // The distribution's own, which the module is built for; another python3 may come first in PATH.
+  const std::string own = "/usr/bin/python3";
+  const bool has_own = ::access(own.c_str(), X_OK) == 0;
+  const std::string python = has_own ? own : find_program("python3");
   if (python.empty()) return missing("python", "no python3 in PATH", costs);
-  // The name comes from PATH, so it is handed over by the environment and not by the command line.
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(
-      ::popen("exec python3 -c 'import sys; print(sys.version.split()[0]); import numpy; "
-              "print(numpy.__version__)' 2>/dev/null",
-              "re"),
-      ::pclose);
+  // What PATH says is found again by the shell, so that no file name becomes part of a command.
+  const std::string command = fmt::format(
+      "exec {} -c 'import sys; print(sys.version.split()[0]); import numpy; "
+      "print(numpy.__version__)' 2>/dev/null",
+      has_own ? own : "python3");
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "re"), ::pclose);
   std::vector<std::string> lines;
   std::array<char, 128> line{};
   while (pipe != nullptr && std::fgets(line.data(), line.size(), pipe.get()) != nullptr) {
@@ -209,32 +201,10 @@ Probe probe_python() {
 
 }  // namespace
 
-std::vector<std::string> cpu_features() {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNames = {{
-      {"sse4_2", "sse4.2"},
-      {"avx2", "avx2"},
-      {"fma", "fma"},
-      {"f16c", "f16c"},
-      {"avx512f", "avx512f"},
-      {"avx512bw", "avx512bw"},
-      {"avx512_vnni", "avx512vnni"},
-      {"avx512_bf16", "avx512bf16"},
-      {"avx512_fp16", "avx512fp16"},
-      {"amx_bf16", "amxbf16"},
-      {"amx_int8", "amxint8"},
-  }};
-  // The kernel's list has only what it lets programs use, unlike cpuid's.
-  const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
-  std::vector<std::string> features;
-  for (const auto& [flag, name] : kNames) {
-    if (flags.contains(fmt::format(" {} ", flag))) features.emplace_back(name);
-  }
-  return features;
-}
-
 std::vector<Probe> probe_machine() {
-  return {probe_isa(),
-          probe_cpu(),
+  const cpu::Machine machine = cpu::describe_machine();
+  return {probe_isa(machine),
+          probe_cpu(machine),
           probe_memory(),
           present("compiler", compiler_name()),
           probe_gpu(),

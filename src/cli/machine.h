@@ -17,9 +17,6 @@ struct Probe {
   std::string costs;  // what a missing thing costs; empty if ok
 };
 
-/// The instruction set extensions that hadal has code for, best last: "sse4.2 avx2 avx512f ...".
-std::vector<std::string> cpu_features();
-
 /// All probes, in the order in which they are shown.
 std::vector<Probe> probe_machine();
 

@@ -8,9 +8,9 @@
 
 namespace hadal::eplb {
 
-/// exp(torch.randn(rows, columns)) after torch.manual_seed(seed), on a CPU, to float32 rounding: 24-bit
-/// uniforms of a Mersenne twister, turned into normals sixteen at a time by Box and Muller. The number
-/// of values must be a multiple of 16.
+/// exp(torch.randn(rows, columns)) after torch.manual_seed(seed), on a CPU, to float32 rounding:
+/// 24-bit uniforms of a Mersenne twister, turned into normals sixteen at a time by Box and Muller.
+/// The number of values must be a multiple of 16.
 inline std::vector<double> torch_lognormal(uint32_t seed, int rows, int columns) {
   std::mt19937 generator(seed);
   std::vector<float> value(static_cast<size_t>(rows) * columns);

@@ -9,8 +9,12 @@
 
 namespace hadal::eplb {
 
-double Cell::total_load() const { return std::accumulate(load.begin(), load.end(), 0.0); }
-double Cell::total_speed() const { return std::accumulate(speed.begin(), speed.end(), 0.0); }
+double Cell::total_load() const {
+  return std::accumulate(load.begin(), load.end(), 0.0);
+}
+double Cell::total_speed() const {
+  return std::accumulate(speed.begin(), speed.end(), 0.0);
+}
 
 Packing::Packing(const Cell& cell)
     : cell_(&cell),
@@ -21,8 +25,7 @@ Packing::Packing(const Cell& cell)
   for (const double speed : cell.speed) inverse_speed_.push_back(1 / speed);
 }
 
-Packing::Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on)
-    : Packing(cell) {
+Packing::Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on) : Packing(cell) {
   experts_on_ = std::move(experts_on);
   for (int g = 0; g < cell.gpus(); ++g) {
     for (const int32_t e : experts_on_[g]) {
@@ -33,8 +36,8 @@ Packing::Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on)
   recompute();
 }
 
-// Each spare slot goes to the expert with the largest replicas: the counts with the smallest largest
-// replica (facts of the published algorithm; exchange argument), here within count limits.
+// Each spare slot goes to the expert with the largest replicas: the counts with the smallest
+// largest replica (facts of the published algorithm; exchange argument), here within count limits.
 void Packing::choose_counts(std::vector<int>& count) const {
   count = cell_->count_min;
   using Entry = std::pair<double, int>;  // (share, -expert): largest share first, then lowest index
@@ -57,8 +60,9 @@ Result<Packing> Packing::make(const Cell& cell) {
   p.choose_counts(p.wanted_);
   const int placed = std::accumulate(p.wanted_.begin(), p.wanted_.end(), 0);
   if (placed != cell.slots) {
-    return fail(Code::kInvalidArgument,
-                fmt::format("limits on replicas allow {} replicas for {} slots", placed, cell.slots));
+    return fail(
+        Code::kInvalidArgument,
+        fmt::format("limits on replicas allow {} replicas for {} slots", placed, cell.slots));
   }
   for (int e = 0; e < cell.experts(); ++e) p.share_[e] = cell.load[e] / p.wanted_[e];
   for (const auto& [expert, gpu] : cell.pins) {
@@ -72,9 +76,8 @@ Result<Packing> Packing::make(const Cell& cell) {
   }
   std::vector<int> order(cell.experts());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int a, int b) {
-    return std::pair(-p.share_[a], a) < std::pair(-p.share_[b], b);
-  });
+  std::sort(order.begin(), order.end(),
+            [&](int a, int b) { return std::pair(-p.share_[a], a) < std::pair(-p.share_[b], b); });
   for (const int e : order) {
     while (p.count(e) < p.wanted_[e]) {
       if (p.place_replica(e) || p.make_room(e)) continue;
@@ -113,8 +116,8 @@ bool Packing::place_replica(int expert) {
   return true;
 }
 
-// All GPUs with room hold the expert already: makes room on another GPU by sending one of its experts
-// to a GPU with room. With equal capacities such a pair always exists.
+// All GPUs with room hold the expert already: makes room on another GPU by sending one of its
+// experts to a GPU with room. With equal capacities such a pair always exists.
 bool Packing::make_room(int expert) {
   const bool need_node = count(expert) < cell_->nodes_min;
   for (int to = 0; to < cell_->gpus(); ++to) {
@@ -211,7 +214,9 @@ void Packing::transfer(int donor, int receiver, int gpu) {
   set_share(receiver);
 }
 
-void Packing::set_share(int expert) { share_[expert] = cell_->load[expert] / count(expert); }
+void Packing::set_share(int expert) {
+  share_[expert] = cell_->load[expert] / count(expert);
+}
 
 double Packing::max_time() const {
   double max = 0;

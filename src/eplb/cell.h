@@ -2,9 +2,9 @@
 //
 // A cell is what must be balanced as one piece: in global scope a layer on the whole cluster, in
 // hierarchical scope the experts of a node's groups on that node's GPUs. Expert e has `load[e]` to
-// give away and between count_min and count_max replicas, each with an equal share; GPU g has room for
-// capacity[g] replicas and finishes its share in time load / speed. The aim is the smallest largest
-// time. All indices are local to the cell.
+// give away and between count_min and count_max replicas, each with an equal share; GPU g has room
+// for capacity[g] replicas and finishes its share in time load / speed. The aim is the smallest
+// largest time. All indices are local to the cell.
 //
 // Invariants of a Packing between calls: the counts sum to the cell's slots; every count is within
 // its limits; no GPU holds more than its capacity; no GPU holds an expert twice unless
@@ -39,7 +39,8 @@ struct Cell {
   double total_load() const;
   double total_speed() const;
   bool is_pinned(int expert, int gpu) const {
-    return !pins.empty() && std::find(pins.begin(), pins.end(), std::pair(expert, gpu)) != pins.end();
+    return !pins.empty() &&
+           std::find(pins.begin(), pins.end(), std::pair(expert, gpu)) != pins.end();
   }
 };
 
@@ -48,8 +49,8 @@ class Packing {
   /// Replica counts that minimise the largest replica, then replicas by descending load onto the
   /// fastest-finishing GPU with room. Fails (kInvalidArgument) if the constraints cannot be met.
   static Result<Packing> make(const Cell& cell);
-  /// A placement given by the experts on every GPU (each list at most its capacity). Takes it as it is;
-  /// the caller answers for the invariants.
+  /// A placement given by the experts on every GPU (each list at most its capacity). Takes it as it
+  /// is; the caller answers for the invariants.
   Packing(const Cell& cell, std::vector<std::vector<int32_t>> experts_on);
 
   const Cell& cell() const { return *cell_; }
@@ -57,7 +58,9 @@ class Packing {
   double share(int expert) const { return share_[expert]; }
   double load(int gpu) const { return load_[gpu]; }
   double time(int gpu) const { return load_[gpu] * inverse_speed_[gpu]; }
-  double time_with(int gpu, double extra) const { return (load_[gpu] + extra) * inverse_speed_[gpu]; }
+  double time_with(int gpu, double extra) const {
+    return (load_[gpu] + extra) * inverse_speed_[gpu];
+  }
   const std::vector<int32_t>& experts_on(int gpu) const { return experts_on_[gpu]; }
   const std::vector<int32_t>& gpus_of(int expert) const { return gpus_of_[expert]; }
   bool has(int expert, int gpu) const {
@@ -76,8 +79,8 @@ class Packing {
   void swap(int expert_a, int gpu_a, int expert_b, int gpu_b);
   void transfer(int donor, int receiver, int gpu);
 
-  /// Calls visit(gpu, change of its load) for what transfer(donor, receiver, gpu) would do. A GPU may
-  /// be visited several times; its changes add up.
+  /// Calls visit(gpu, change of its load) for what transfer(donor, receiver, gpu) would do. A GPU
+  /// may be visited several times; its changes add up.
   template <typename Visit>
   void for_each_change(int donor, int receiver, int gpu, Visit visit) const {
     const double receiver_share = cell_->load[receiver] / (count(receiver) + 1);

@@ -1,9 +1,10 @@
 // Expert-parallel load balancing: which experts to replicate, and on which GPU each replica lives.
 //
-// A mixture-of-experts layer sends each token to a few of its E experts. Loads differ by an order of
-// magnitude and change with the traffic, so a cluster keeps R >= E physical slots and fills the spare
-// ones with copies of the busy experts. A plan says for every layer which expert each slot holds; the
-// step time follows the busiest GPU, so a plan is as good as its largest GPU load over the mean.
+// A mixture-of-experts layer sends each token to a few of its E experts. Loads differ by an order
+// of magnitude and change with the traffic, so a cluster keeps R >= E physical slots and fills the
+// spare ones with copies of the busy experts. A plan says for every layer which expert each slot
+// holds; the step time follows the busiest GPU, so a plan is as good as its largest GPU load over
+// the mean.
 //
 //   Problem problem{.num_layers = 58, .num_experts = 256, .num_replicas = 288, .num_groups = 8,
 //                   .num_nodes = 4, .num_gpus = 32, .load = counts};
@@ -11,20 +12,21 @@
 //   plan.expert(layer, slot);  plan.slots(layer, expert);  plan.quality[layer].imbalance;
 //
 // Terms. A slot is room for one expert's weights on one GPU; GPU g owns the slots
-// [gpu_first_slot[g], gpu_first_slot[g+1]), and node j the GPUs j*D/N .. (j+1)*D/N-1. A group is E/G
-// consecutive experts that routing treats as one (group-limited routing); where G is a multiple of N
-// the hierarchical scope keeps every replica of a group's experts on one node. Loads are in tokens, or
-// in any other unit, and all replicas of an expert share its load equally unless dispatch weights say
-// otherwise.
+// [gpu_first_slot[g], gpu_first_slot[g+1]), and node j the GPUs j*D/N .. (j+1)*D/N-1. A group is
+// E/G consecutive experts that routing treats as one (group-limited routing); where G is a multiple
+// of N the hierarchical scope keeps every replica of a group's experts on one node. Loads are in
+// tokens, or in any other unit, and all replicas of an expert share its load equally unless
+// dispatch weights say otherwise.
 //
 // Three policies. kReference is DeepSeek's published EPLB algorithm bit for bit, float32 arithmetic
-// and all. kOptimal searches replica counts and placement together, for as long as it is allowed, and
-// returns a lower bound with every layer. kIncremental starts from the previous plan and buys balance
-// with as few expert moves as it can.
+// and all. kOptimal searches replica counts and placement together, for as long as it is allowed,
+// and returns a lower bound with every layer. kIncremental starts from the previous plan and buys
+// balance with as few expert moves as it can.
 //
-// Everything here is a pure function of its arguments: the same input, options and seed give the same
-// plan on every machine and for any number of threads, unless a time budget cut the search short
-// (Plan::cut_short says so). All functions are thread-safe; a Workspace belongs to one call at a time.
+// Everything here is a pure function of its arguments: the same input, options and seed give the
+// same plan on every machine and for any number of threads, unless a time budget cut the search
+// short (Plan::cut_short says so). All functions are thread-safe; a Workspace belongs to one call
+// at a time.
 #pragma once
 
 #include <cstdint>
@@ -48,38 +50,39 @@ struct Pin {
 /// What to balance, and where. Spans must outlive the call only.
 struct Problem {
   int num_layers = 0;
-  int num_experts = 0;   // E, per layer
-  int num_replicas = 0;  // R >= E: slots in the whole cluster
-  int num_groups = 1;    // G divides E
-  int num_nodes = 1;     // N divides D
-  int num_gpus = 1;      // D
+  int num_experts = 0;           // E, per layer
+  int num_replicas = 0;          // R >= E: slots in the whole cluster
+  int num_groups = 1;            // G divides E
+  int num_nodes = 1;             // N divides D
+  int num_gpus = 1;              // D
   std::span<const double> load;  // [num_layers][num_experts], finite and >= 0
 
   // Constraints; leave empty what does not apply. kReference supports none of them.
-  std::span<const int> gpu_capacity;   // [D] slots, sum R; default R/D, the first R%D one more
-  std::span<const double> gpu_speed;   // [D] > 0, relative; the load of a GPU counts as load / speed
-  std::span<const int> failed_gpus;    // their slots stay empty (-1)
+  std::span<const int> gpu_capacity;  // [D] slots, sum R; default R/D, the first R%D one more
+  std::span<const double> gpu_speed;  // [D] > 0, relative; the load of a GPU counts as load / speed
+  std::span<const int> failed_gpus;   // their slots stay empty (-1)
   std::span<const Pin> pins;
-  int min_nodes_per_expert = 1;        // replicas on at least this many nodes (global scope only)
-  int max_replicas_per_expert = 0;     // 0: no limit but the number of live GPUs
+  int min_nodes_per_expert = 1;     // replicas on at least this many nodes (global scope only)
+  int max_replicas_per_expert = 0;  // 0: no limit but the number of live GPUs
 };
 
 enum class Policy { kAuto, kReference, kOptimal, kIncremental };
 
-/// Whether groups stay whole on a node. kAuto: hierarchical if and only if N divides G, as published.
+/// Whether groups stay whole on a node. kAuto: hierarchical if and only if N divides G, as
+/// published.
 enum class Scope { kAuto, kHierarchical, kGlobal };
 
-/// The order of equal loads in kReference. kStable: lower index first, on every platform. kTorch: the
-/// order of torch.sort on a CPU build without SIMD sort (libstdc++'s introsort), which the published
-/// vectors were made with; the two differ only for rows of more than 16 items.
+/// The order of equal loads in kReference. kStable: lower index first, on every platform. kTorch:
+/// the order of torch.sort on a CPU build without SIMD sort (libstdc++'s introsort), which the
+/// published vectors were made with; the two differ only for rows of more than 16 items.
 enum class Ties { kStable, kTorch };
 
-/// How tokens are divided over an expert's replicas. kWeighted: plans and scores by the best unequal
-/// split, and fills Plan::dispatch_weight.
+/// How tokens are divided over an expert's replicas. kWeighted: plans and scores by the best
+/// unequal split, and fills Plan::dispatch_weight.
 enum class Dispatch { kEqual, kWeighted };
 
-/// What moving one expert's weights into a slot costs, by where the nearest copy is. The unit is the
-/// caller's: moves, bytes, microseconds.
+/// What moving one expert's weights into a slot costs, by where the nearest copy is. The unit is
+/// the caller's: moves, bytes, microseconds.
 struct MoveCost {
   double same_gpu = 0;
   double same_node = 1;
@@ -93,8 +96,9 @@ struct Options {
   Ties ties = Ties::kStable;
   Dispatch dispatch = Dispatch::kEqual;
 
-  /// Search effort of kOptimal and kIncremental: at most this many steps a layer (deterministic), and
-  /// where budget_ms > 0 at most that much time for the whole call (anytime: the best plan so far).
+  /// Search effort of kOptimal and kIncremental: at most this many steps a layer (deterministic),
+  /// and where budget_ms > 0 at most that much time for the whole call (anytime: the best plan so
+  /// far).
   int64_t steps_max = 5'000;
   double budget_ms = 0;
   uint64_t seed = 0;
@@ -186,8 +190,8 @@ Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem
 /// The first rule that `problem` breaks, as rebalance() would say it.
 Result<> validate(const Problem& problem, const Options& options = {});
 
-/// The first way in which `plan` is not a plan: sizes, ranges, an expert without replica, tables that
-/// are not each other's inverse. For plans that come from outside.
+/// The first way in which `plan` is not a plan: sizes, ranges, an expert without replica, tables
+/// that are not each other's inverse. For plans that come from outside.
 Result<> validate(const Plan& plan);
 
 /// Fills log2phy, logcnt and max_count from phy2log. Replicas are ranked by slot.

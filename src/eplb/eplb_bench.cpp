@@ -1,11 +1,13 @@
 // How long planning takes and how good the plans are. Loads: exp(torch.randn(58, 256)) of seed 123,
 // the table of docs/eplb.md.
 //
-// reference/...  the published algorithm, one thread, all tables and scores of 58 layers. floor_us is
+// reference/...  the published algorithm, one thread, all tables and scores of 58 layers. floor_us
+// is
 //   what the same machine needs in the same run only to sort the same items with std::sort and to
 //   assign them through a std::priority_queue; over_floor is the ratio.
 // optimal/...    us, and the imbalance reached: reference, optimal, proven lower bound.
-// incremental/.. 5 % drift: imbalance of the stale, the fresh and the incremental plan, and the part
+// incremental/.. 5 % drift: imbalance of the stale, the fresh and the incremental plan, and the
+// part
 //   of all slots that moved.
 // scale/...      the reference policy with ten times the layers, experts or GPUs; over_base is the
 //   time against the base shape.
@@ -72,8 +74,8 @@ Plan must_plan(const Problem& problem, const Options& options, const Plan* previ
   return *std::move(plan);
 }
 
-// The work that no implementation of the algorithm avoids, by the standard library: per node, sort the
-// replicas and give each to the least loaded GPU. Median of several runs.
+// The work that no implementation of the algorithm avoids, by the standard library: per node, sort
+// the replicas and give each to the least loaded GPU. Median of several runs.
 double floor_us(const Shape& s, const Plan& plan, std::span<const double> load) {
   const bool grouped = plan.scope == Scope::kHierarchical;
   const int nodes = grouped ? s.nodes : 1;
@@ -125,8 +127,8 @@ void reference(benchmark::State& state, const Shape& shape, Ties ties, double ex
   for (auto _ : state) {
     const auto start = std::chrono::steady_clock::now();
     CHECK(rebalance_into(plan, workspace, problem, options).has_value());
-    us += std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
-              .count();
+    us +=
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
   }
   CHECK(std::abs(mean_imbalance(plan) - expected) < 1e-4, "not the published balance");
   us /= static_cast<double>(state.iterations());
@@ -187,8 +189,9 @@ double plan_us(const Shape& shape, std::span<const double> load, Plan& plan, Wor
   for (int run = 0; run < 9; ++run) {
     const auto start = std::chrono::steady_clock::now();
     CHECK(rebalance_into(plan, workspace, problem, options).has_value());
-    best = std::min(best, std::chrono::duration<double, std::micro>(
-                              std::chrono::steady_clock::now() - start).count());
+    best = std::min(
+        best, std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+                  .count());
   }
   return best;
 }

@@ -92,14 +92,10 @@ Result<> LoadEstimator::snapshot(std::span<double> load) const {
 
 std::string_view name(Decision::Reason reason) {
   switch (reason) {
-    case Decision::Reason::kWorthIt:
-      return "worth it";
-    case Decision::Reason::kTooSoon:
-      return "too soon";
-    case Decision::Reason::kGainTooSmall:
-      return "gain too small";
-    case Decision::Reason::kCostTooHigh:
-      return "cost too high";
+    case Decision::Reason::kWorthIt: return "worth it";
+    case Decision::Reason::kTooSoon: return "too soon";
+    case Decision::Reason::kGainTooSmall: return "gain too small";
+    case Decision::Reason::kCostTooHigh: return "cost too high";
   }
   return "unknown";
 }

@@ -42,10 +42,11 @@ class GroupSearch::Impl {
     GroupAssignment found;
     found.node_of = by_load();
     if (found.node_of.empty()) {
-      return fail(Code::kInvalidArgument,
-                  fmt::format("{} groups of {} experts do not fit the slots of {} live nodes whole; "
-                              "use the global scope",
-                              groups_, group_size_, nodes_));
+      return fail(
+          Code::kInvalidArgument,
+          fmt::format("{} groups of {} experts do not fit the slots of {} live nodes whole; "
+                      "use the global scope",
+                      groups_, group_size_, nodes_));
     }
     if (groups_ <= kGroupsExactMax) exact(found);
     return found;
@@ -79,8 +80,8 @@ class GroupSearch::Impl {
     return std::accumulate(first, first + group_size_, 0.0);
   }
 
-  // Heaviest group first onto the node that it leaves least loaded, then exchanges of two groups while
-  // they lower the larger of the two node times. Empty if some group fits nowhere.
+  // Heaviest group first onto the node that it leaves least loaded, then exchanges of two groups
+  // while they lower the larger of the two node times. Empty if some group fits nowhere.
   std::vector<int> by_load() const {
     std::vector<double> load(groups_), time(nodes_, 0), speed(nodes_);
     std::vector<int> order(groups_), node_of(groups_), size(nodes_, 0);
@@ -201,7 +202,9 @@ class GroupSearch::Impl {
 GroupSearch::GroupSearch(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch)
     : impl_(std::make_unique<Impl>(problem, layout, layer, dispatch)) {}
 GroupSearch::~GroupSearch() = default;
-Result<GroupAssignment> GroupSearch::best() { return impl_->best(); }
+Result<GroupAssignment> GroupSearch::best() {
+  return impl_->best();
+}
 void GroupSearch::raise(const std::vector<int>& node_of, int node, double bound) {
   impl_->raise(node_of, node, bound);
 }

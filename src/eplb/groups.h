@@ -1,9 +1,10 @@
 // Which node gets which groups, in hierarchical scope.
 //
 // Every node gets the same number of groups (one more or less where they do not divide, as after a
-// failure). The cost of a set of groups on a node is the quick lower bound of that cell: mean load, or
-// its heaviest replica (with weighted dispatch the mean alone, for no replica need be heavy). Up to kGroupsExactMax groups the assignment with the smallest largest cost is
-// found exactly, by dynamic programming over subsets; beyond, by descending load and exchanges.
+// failure). The cost of a set of groups on a node is the quick lower bound of that cell: mean load,
+// or its heaviest replica (with weighted dispatch the mean alone, for no replica need be heavy). Up
+// to kGroupsExactMax groups the assignment with the smallest largest cost is found exactly, by
+// dynamic programming over subsets; beyond, by descending load and exchanges.
 #pragma once
 
 #include <memory>

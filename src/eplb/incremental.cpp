@@ -24,7 +24,8 @@ class Costs {
     for (int g = 0; g < gpus_; ++g) {
       for (const int32_t e : previous[g]) {
         for (int other = 0; other < gpus_; ++other) {
-          if (cell.node[other] == cell.node[g]) at(e, other) = std::min(at(e, other), cost.same_node);
+          if (cell.node[other] == cell.node[g])
+            at(e, other) = std::min(at(e, other), cost.same_node);
         }
       }
     }
@@ -33,9 +34,7 @@ class Costs {
     }
   }
 
-  double of(int expert, int gpu) const {
-    return cost_[static_cast<size_t>(expert) * gpus_ + gpu];
-  }
+  double of(int expert, int gpu) const { return cost_[static_cast<size_t>(expert) * gpus_ + gpu]; }
   const std::vector<int32_t>& before_on(int gpu) const { return previous_[gpu]; }
   double of(const Packing& placement) const {
     double sum = 0;
@@ -66,7 +65,9 @@ struct Change {
 class Relief {
  public:
   Relief(Packing start, const Costs& costs, double target)
-      : now_(std::move(start)), costs_(costs), target_(target * (1 + kSlack)),
+      : now_(std::move(start)),
+        costs_(costs),
+        target_(target * (1 + kSlack)),
         change_(now_.cell().gpus(), 0) {}
 
   // Lowers the excess of the hottest GPU until none is left or nothing helps.
@@ -84,8 +85,8 @@ class Relief {
     now_.recompute();
   }
 
-  // Walks among placements close to the target, and keeps the cheapest that is within it. Changes are
-  // aimed at undoing moves, or at whatever is too hot; both excess and cost count.
+  // Walks among placements close to the target, and keeps the cheapest that is within it. Changes
+  // are aimed at undoing moves, or at whatever is too hot; both excess and cost count.
   Packing economise(int64_t steps, const Effort& effort, Rng rng, bool& cut_short) {
     Packing best = now_;
     double best_cost = costs_.of(now_), cost = best_cost;
@@ -140,17 +141,16 @@ class Relief {
   std::optional<Change> swap_of(int a, int gpu_a, int b, int gpu_b) const {
     const double difference = now_.share(a) - now_.share(b);
     if (a == b || !now_.can_move(a, gpu_a, gpu_b) || !now_.can_move(b, gpu_b, gpu_a)) return {};
-    return Change{
-        .is_swap = true,
-        .expert_a = a,
-        .gpu_a = gpu_a,
-        .expert_b = b,
-        .gpu_b = gpu_b,
-        .excess = excess(now_.time_with(gpu_a, -difference)) +
-                  excess(now_.time_with(gpu_b, difference)) - excess(now_.time(gpu_a)) -
-                  excess(now_.time(gpu_b)),
-        .cost = costs_.of(a, gpu_b) + costs_.of(b, gpu_a) - costs_.of(a, gpu_a) -
-                costs_.of(b, gpu_b)};
+    return Change{.is_swap = true,
+                  .expert_a = a,
+                  .gpu_a = gpu_a,
+                  .expert_b = b,
+                  .gpu_b = gpu_b,
+                  .excess = excess(now_.time_with(gpu_a, -difference)) +
+                            excess(now_.time_with(gpu_b, difference)) - excess(now_.time(gpu_a)) -
+                            excess(now_.time(gpu_b)),
+                  .cost = costs_.of(a, gpu_b) + costs_.of(b, gpu_a) - costs_.of(a, gpu_a) -
+                          costs_.of(b, gpu_b)};
   }
 
   std::optional<Change> transfer_of(int donor, int receiver, int gpu) {
@@ -177,8 +177,7 @@ class Relief {
   // Relief per cost; what costs nothing or earns something comes before all else.
   void consider(const std::optional<Change>& change) {
     if (!change || change->excess >= -kSlack * target_) return;
-    const double value =
-        change->cost <= 0 ? 1e12 - change->excess : -change->excess / change->cost;
+    const double value = change->cost <= 0 ? 1e12 - change->excess : -change->excess / change->cost;
     if (value <= best_value_) return;
     best_value_ = value;
     best_ = *change;
@@ -244,8 +243,9 @@ class Relief {
         break;
       }
       case 3:  // its slot back to one that was here before, or to any
-        change = transfer_of(expert, any_of(rng.below(2) == 0 ? costs_.before_on(gpu)
-                                                              : now_.experts_on(other)), gpu);
+        change = transfer_of(
+            expert, any_of(rng.below(2) == 0 ? costs_.before_on(gpu) : now_.experts_on(other)),
+            gpu);
         break;
       default: change = transfer_of(any_of(now_.experts_on(other)), expert, other); break;
     }
@@ -269,9 +269,9 @@ class Relief {
   std::vector<int> touched_;
 };
 
-// The previous placement as far as it still applies: `on[g]` may name experts twice, or not at all, and
-// hold more or fewer than the capacity. Drops, then places what is missing, then fills free slots with
-// replicas of the heaviest experts.
+// The previous placement as far as it still applies: `on[g]` may name experts twice, or not at all,
+// and hold more or fewer than the capacity. Drops, then places what is missing, then fills free
+// slots with replicas of the heaviest experts.
 class Repair {
  public:
   Repair(const Cell& cell, ExpertsOn on)
@@ -301,7 +301,9 @@ class Repair {
   }
 
  private:
-  bool has(int e, int g) const { return std::find(on_[g].begin(), on_[g].end(), e) != on_[g].end(); }
+  bool has(int e, int g) const {
+    return std::find(on_[g].begin(), on_[g].end(), e) != on_[g].end();
+  }
   int free_slots(int g) const { return cell_.capacity[g] - static_cast<int>(on_[g].size()); }
   void add(int e, int g) {
     on_[g].push_back(e);
@@ -322,8 +324,8 @@ class Repair {
     }
   }
 
-  // Removes the replica on `gpu` that is missed least: of the expert whose shares grow to the least.
-  // One that falls below its minimum is placed again later.
+  // Removes the replica on `gpu` that is missed least: of the expert whose shares grow to the
+  // least. One that falls below its minimum is placed again later.
   bool evict(int gpu, bool keep_minimum = false) {
     int best = -1;
     double best_share = kInfinity;
@@ -346,8 +348,8 @@ class Repair {
     return true;
   }
 
-  // A missing expert goes to the free slot of the GPU with the most of them, else takes the place of
-  // the replica that is missed least.
+  // A missing expert goes to the free slot of the GPU with the most of them, else takes the place
+  // of the replica that is missed least.
   bool place(int e) {
     const bool need_node = count_[e] < cell_.nodes_min;
     int best = -1;
@@ -380,10 +382,9 @@ class Repair {
   std::vector<int> count_;
 };
 
-// The previous placement where it is complete and good enough as it is. It may hold an expert twice on
-// a GPU: that wastes a slot, but to fill it better would be a move that nobody needs.
-std::optional<Packing> keep(const Cell& cell, const ExpertsOn& on,
-                              double target) {
+// The previous placement where it is complete and good enough as it is. It may hold an expert twice
+// on a GPU: that wastes a slot, but to fill it better would be a move that nobody needs.
+std::optional<Packing> keep(const Cell& cell, const ExpertsOn& on, double target) {
   std::vector<int> count(cell.experts(), 0);
   for (int g = 0; g < cell.gpus(); ++g) {
     if (static_cast<int>(on[g].size()) != cell.capacity[g]) return {};
@@ -400,7 +401,7 @@ std::optional<Packing> keep(const Cell& cell, const ExpertsOn& on,
 // The node that holds all of each group's experts, as a live node; empty if some
 // group is spread, or a node has more groups than its slots can hold.
 std::vector<int> nodes_of_groups(const Problem& problem, const Layout& layout,
-                                const ExpertsOn& on) {
+                                 const ExpertsOn& on) {
   const int group_size = problem.num_experts / problem.num_groups;
   std::vector<int> node_of(problem.num_groups, -1);
   for (int j = 0; j < layout.live_nodes(); ++j) {

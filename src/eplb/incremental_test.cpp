@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "eplb/bench_loads.h"
 #include "eplb/eplb.h"
+#include "eplb/simulate.h"
 
 namespace hadal::eplb {
 namespace {
@@ -78,7 +79,8 @@ TEST(Incremental, NoDriftCostsNoMove) {
     for (const Policy policy : {Policy::kOptimal, Policy::kReference}) {
       const Plan old = must_plan(problem_of(c, load), policy);
       Options options;
-      options.tolerance = 0.05;  // the published plan is within it, where there are many slots a GPU
+      options.tolerance =
+          0.05;  // the published plan is within it, where there are many slots a GPU
       const Plan next = must_plan(problem_of(c, load), Policy::kIncremental, &old, options);
       if (policy == Policy::kReference && c.gpus == 144) continue;
       EXPECT_EQ(next.phy2log, old.phy2log);
@@ -95,7 +97,8 @@ TEST(Incremental, UnchangedExpertsKeepTheirSlot) {
   const Plan next = must_plan(problem_of(c, after), Policy::kIncremental, &old);
   for (int layer = 0; layer < 3; ++layer) {
     int changed = 0;
-    for (int slot = 0; slot < 288; ++slot) changed += old.expert(layer, slot) != next.expert(layer, slot);
+    for (int slot = 0; slot < 288; ++slot)
+      changed += old.expert(layer, slot) != next.expert(layer, slot);
     EXPECT_EQ(changed, next.quality[layer].moves);
     EXPECT_GT(changed, 0);
   }
@@ -205,6 +208,41 @@ TEST(Incremental, NewPinsAreHonoured) {
     return false;
   };
   EXPECT_TRUE(on(0, 0) && on(1, 0) && on(0, 1));
+}
+
+// Over drifting loads with a sudden change in the middle: planned on one window, scored on the
+// next.
+TEST(Incremental, OverTimeItBalancesLikeAFreshPlanAtAFifthOfTheMoves) {
+  DriftOptions drift;
+  drift.num_windows = 12;
+  drift.num_layers = 2;
+  drift.drift = 0.02;
+  drift.switch_windows = {6};
+  const std::vector<double> loads = *drifting_loads(drift);
+  SimulationOptions options;
+  options.shape.num_layers = drift.num_layers;
+  options.shape.num_experts = drift.num_experts;
+  options.shape.num_replicas = 288;
+  options.shape.num_gpus = 32;
+  options.loads = loads;
+  options.num_windows = drift.num_windows;
+  options.policies = standard_policies(-1);
+  const Result<SimulationResult> result =
+      simulate(options, [](const Problem& problem, const Options& with, const Plan* previous) {
+        return rebalance(problem, with, previous);
+      });
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  const auto history = [&](std::string_view name) {
+    for (const PolicyHistory& p : result->policies) {
+      if (p.name == name) return p;
+    }
+    ADD_FAILURE() << name;
+    return PolicyHistory{};
+  };
+  const PolicyHistory reference = history("reference"), incremental = history("incremental");
+  EXPECT_LT(incremental.mean_imbalance, reference.mean_imbalance + 0.01);
+  EXPECT_LT(incremental.total_moves * 5, reference.total_moves);
+  EXPECT_GT(history("static").mean_imbalance, 1.5);
 }
 
 }  // namespace

@@ -33,14 +33,10 @@ std::string shown_value(ondemand::value value) {
   const std::string token = shown_token(value.raw_json_token());
   if (value.type().get(type) != simdjson::SUCCESS) return token.empty() ? "missing" : token;
   switch (type) {
-    case ondemand::json_type::array:
-      return "an array";
-    case ondemand::json_type::object:
-      return "an object";
-    case ondemand::json_type::string:
-      return "the string " + token;
-    default:
-      return token;
+    case ondemand::json_type::array: return "an array";
+    case ondemand::json_type::object: return "an object";
+    case ondemand::json_type::string: return "the string " + token;
+    default: return token;
   }
 }
 
@@ -69,14 +65,10 @@ class Document {
   /// An error for anything but SUCCESS.
   Result<> check(error_code code) {
     switch (code) {
-      case simdjson::SUCCESS:
-        return {};
-      case simdjson::EMPTY:
-        return fail(Code::kInvalidArgument, "the input is empty");
-      case simdjson::UTF8_ERROR:
-        return fail(Code::kInvalidArgument, "the input is not UTF-8 text");
-      case simdjson::MEMALLOC:
-        return fail(Code::kNoSpace, "the input does not fit in memory");
+      case simdjson::SUCCESS: return {};
+      case simdjson::EMPTY: return fail(Code::kInvalidArgument, "the input is empty");
+      case simdjson::UTF8_ERROR: return fail(Code::kInvalidArgument, "the input is not UTF-8 text");
+      case simdjson::MEMALLOC: return fail(Code::kNoSpace, "the input does not fit in memory");
       case simdjson::CAPACITY:
         return fail(Code::kInvalidArgument,
                     "the input is larger than 4 GiB, the most that JSON may have");

@@ -40,8 +40,9 @@ Result<> check_sizes(const Problem& p) {
                    p.num_replicas, p.num_experts);
   }
   if (p.num_replicas > static_cast<int64_t>(p.num_experts) * p.num_gpus) {
-    return invalid("num_replicas is {}; more than one of each expert on each GPU ({} x {}) has no use",
-                   p.num_replicas, p.num_experts, p.num_gpus);
+    return invalid(
+        "num_replicas is {}; more than one of each expert on each GPU ({} x {}) has no use",
+        p.num_replicas, p.num_experts, p.num_gpus);
   }
   return {};
 }
@@ -90,8 +91,9 @@ Result<> check_reference(const Problem& p) {
                      p.pins.empty() && p.min_nodes_per_expert == 1 &&
                      p.max_replicas_per_expert == 0;
   if (!plain) {
-    return invalid("the reference policy knows no capacities, speeds, failed GPUs, pins or limits; "
-                   "use the optimal policy");
+    return invalid(
+        "the reference policy knows no capacities, speeds, failed GPUs, pins or limits; "
+        "use the optimal policy");
   }
   return {};
 }
@@ -167,8 +169,10 @@ Result<> check_constraints(const Problem& p, const Layout& layout) {
   const int live_nodes = layout.live_nodes();
   TRY(check_range("min_nodes_per_expert", p.min_nodes_per_expert, 1, live_nodes));
   if (p.min_nodes_per_expert > 1 && layout.scope == Scope::kHierarchical && live_nodes > 1) {
-    return invalid("min_nodes_per_expert is {}; hierarchical scope keeps an expert on one node, use "
-                   "the global scope", p.min_nodes_per_expert);
+    return invalid(
+        "min_nodes_per_expert is {}; hierarchical scope keeps an expert on one node, use "
+        "the global scope",
+        p.min_nodes_per_expert);
   }
   if (static_cast<int64_t>(p.min_nodes_per_expert) * p.num_experts > layout.replicas) {
     return invalid("min_nodes_per_expert is {}; {} experts then need {} slots and {} are there",
@@ -184,9 +188,10 @@ Result<> check_constraints(const Problem& p, const Layout& layout) {
   for (const Pin& pin : p.pins) {
     if (pin.layer < -1 || pin.layer >= p.num_layers || pin.expert < 0 ||
         pin.expert >= p.num_experts || pin.gpu < 0 || pin.gpu >= p.num_gpus) {
-      return invalid("a pin names layer {}, expert {}, GPU {}; there are {} layers, {} experts, {} "
-                     "GPUs", pin.layer, pin.expert, pin.gpu, p.num_layers, p.num_experts,
-                     p.num_gpus);
+      return invalid(
+          "a pin names layer {}, expert {}, GPU {}; there are {} layers, {} experts, {} "
+          "GPUs",
+          pin.layer, pin.expert, pin.gpu, p.num_layers, p.num_experts, p.num_gpus);
     }
     if (layout.capacity[pin.gpu] == 0) {
       return invalid("a pin puts expert {} on GPU {}, which is failed or has no slots", pin.expert,
@@ -235,9 +240,8 @@ Cell make_cell(const Problem& problem, const Layout& layout, int layer,
   const double* load = problem.load.data() + static_cast<size_t>(layer) * problem.num_experts;
   const int n = static_cast<int>(experts.size());
   const int d = static_cast<int>(gpus.size());
-  int count_max = problem.max_replicas_per_expert > 0
-                      ? std::min(d, problem.max_replicas_per_expert)
-                      : d;
+  int count_max =
+      problem.max_replicas_per_expert > 0 ? std::min(d, problem.max_replicas_per_expert) : d;
   // Too few GPUs for the replicas without a second one of an expert on a GPU: it is unavoidable.
   if (static_cast<int64_t>(count_max) * n < slots) count_max = slots;
   for (const int e : experts) cell.load.push_back(load[e]);
@@ -256,9 +260,9 @@ Cell make_cell(const Problem& problem, const Layout& layout, int layer,
     const std::pair at(local(experts, pin.expert), local(gpus, pin.gpu));
     if (at.first >= n || at.second >= d || cell.is_pinned(at.first, at.second)) continue;
     cell.pins.push_back(at);
-    const auto pinned = static_cast<int>(
-        std::count_if(cell.pins.begin(), cell.pins.end(),
-                      [&](const auto& other) { return other.first == at.first; }));
+    const auto pinned =
+        static_cast<int>(std::count_if(cell.pins.begin(), cell.pins.end(),
+                                       [&](const auto& other) { return other.first == at.first; }));
     cell.count_min[at.first] = std::max(cell.count_min[at.first], pinned);
   }
   return cell;

@@ -11,9 +11,9 @@
 
 #include <fmt/core.h>
 
+#include "base/files.h"
 #include "eplb/json_fields.h"
 #include "eplb/load_npy.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::eplb {
 namespace {
@@ -264,7 +264,7 @@ Result<LoadInput> parse_loads(std::string bytes) {
 }
 
 Result<LoadInput> read_loads(const std::string& path, size_t bytes_max) {
-  std::string bytes = TRY(read_whole_file(path, bytes_max));
+  std::string bytes = TRY(read_input(path, static_cast<int64_t>(bytes_max)));
   Result<LoadInput> parsed = parse_loads(std::move(bytes));
   if (!parsed) return std::unexpected(std::move(parsed).error().in(shown_path(path)));
   return parsed;

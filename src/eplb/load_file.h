@@ -58,9 +58,9 @@ struct WindowRange {
   int last = 0;
 };
 
-/// The range that `text` names among `num_windows` >= 1 windows: "A:B" is A .. B-1, with A or B left out
-/// for the first and the last window; "A" is that window alone; "" is all of them. Negative numbers
-/// count from the end, as in Python.
+/// The range that `text` names among `num_windows` >= 1 windows: "A:B" is A .. B-1, with A or B
+/// left out for the first and the last window; "A" is that window alone; "" is all of them.
+/// Negative numbers count from the end, as in Python.
 Result<WindowRange> parse_window_range(std::string_view text, int num_windows);
 
 /// [layers][experts]: the loads of the windows of `range` added up. kInvalidArgument if a sum is

@@ -13,16 +13,11 @@ using hadal::eplb::LoadInput;
 /// The first byte picks a format by what it puts in front, so that every reader gets its share.
 std::string with_prefix(uint8_t pick, std::string bytes) {
   switch (pick % 6) {
-    case 0:
-      return "{\"weight\":" + bytes;
-    case 1:
-      return "{\"load_history\":[{\"logical_expert_load\":" + bytes;
-    case 2:
-      return "\x93NUMPY\x01" + bytes;
-    case 3:
-      return "1,2\n" + bytes;
-    default:
-      return bytes;
+    case 0: return "{\"weight\":" + bytes;
+    case 1: return "{\"load_history\":[{\"logical_expert_load\":" + bytes;
+    case 2: return "\x93NUMPY\x01" + bytes;
+    case 3: return "1,2\n" + bytes;
+    default: return bytes;
   }
 }
 

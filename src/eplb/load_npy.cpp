@@ -171,14 +171,10 @@ void convert_all(const Header& header, std::string_view data, std::vector<double
   const bool big = header.big_endian;
   const auto by_size = [&]<typename T1, typename T2, typename T4, typename T8>() {
     switch (header.item_bytes) {
-      case 1:
-        return convert<T1>(data, big, values);
-      case 2:
-        return convert<T2>(data, big, values);
-      case 4:
-        return convert<T4>(data, big, values);
-      default:
-        return convert<T8>(data, big, values);
+      case 1: return convert<T1>(data, big, values);
+      case 2: return convert<T2>(data, big, values);
+      case 4: return convert<T4>(data, big, values);
+      default: return convert<T8>(data, big, values);
     }
   };
   if (header.kind == 'f') {

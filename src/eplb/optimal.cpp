@@ -18,8 +18,8 @@ struct Candidate {
   double bound;
 };
 
-// Spends the effort on whichever cell is the worst, in turns, until the worst has met its bound or the
-// layer's, below which nothing is gained.
+// Spends the effort on whichever cell is the worst, in turns, until the worst has met its bound or
+// the layer's, below which nothing is gained.
 void improve_worst(std::vector<Candidate>& cells, double layer_bound, Effort& effort, Rng rng,
                    LayerPlan& plan) {
   const int64_t turn = std::max<int64_t>(effort.steps_max / static_cast<int64_t>(cells.size()), 1);
@@ -42,8 +42,7 @@ void improve_worst(std::vector<Candidate>& cells, double layer_bound, Effort& ef
 Result<Candidate> start_cell(const Cell& cell, Effort& effort, LayerPlan& plan) {
   Candidate candidate{TRY(Packing::make(cell)), lower_bound(cell)};
   if (!is_pairs(cell) || candidate.placement.duplicates_allowed()) return candidate;
-  PairsResult exact =
-      solve_pairs(cell, candidate.placement.max_time(), candidate.bound, effort);
+  PairsResult exact = solve_pairs(cell, candidate.placement.max_time(), candidate.bound, effort);
   effort.steps_max -= exact.steps;
   plan.cut_short |= exact.cut_short;
   candidate.bound = exact.lower_bound;
@@ -51,9 +50,9 @@ Result<Candidate> start_cell(const Cell& cell, Effort& effort, LayerPlan& plan) 
   return candidate;
 }
 
-// Lets the search for unequal splits go on from the piece's placement. Every step costs a maximum flow,
-// a hundred times a step of improve(). It knows no constraints but the slots, so that where there are
-// others the placement stays as it is.
+// Lets the search for unequal splits go on from the piece's placement. Every step costs a maximum
+// flow, a hundred times a step of improve(). It knows no constraints but the slots, so that where
+// there are others the placement stays as it is.
 Result<> improve_split(const Piece& piece, LayerPlan& plan, const Effort& effort, uint64_t seed) {
   constexpr int64_t kStepsPerFlow = 20;  // of the equal-split search; for comparable time
   constexpr int64_t kFlowsAtOnce = 20;   // between two looks at the clock
@@ -125,13 +124,13 @@ Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout
   const Cell& cell = whole.front().cell;
   const double bound = TRY(weighted_bound(cell.load, cell.capacity, cell.speed));
   if (layout.scope == Scope::kGlobal) return bound;
-  return std::max(
-      bound, TRY(assign_groups(problem, layout, layer, Dispatch::kWeighted)).lower_bound);
+  return std::max(bound,
+                  TRY(assign_groups(problem, layout, layer, Dispatch::kWeighted)).lower_bound);
 }
 
-// Hierarchical scope: branch and bound over the assignments of groups to nodes. The best assignment by
-// what is known is solved, which proves larger bounds for its sets of groups; then another one may be
-// the best. It ends when none can beat the plan at hand, or the effort is spent.
+// Hierarchical scope: branch and bound over the assignments of groups to nodes. The best assignment
+// by what is known is solved, which proves larger bounds for its sets of groups; then another one
+// may be the best. It ends when none can beat the plan at hand, or the effort is spent.
 Result<LayerPlan> plan_groups(const Problem& problem, const Layout& layout, int layer,
                               Dispatch dispatch, Effort& effort, Rng rng,
                               std::vector<Piece>& pieces) {

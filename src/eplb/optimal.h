@@ -19,20 +19,21 @@ namespace hadal::eplb {
 /// A layer's plan before slots are numbered.
 struct LayerPlan {
   std::vector<std::vector<int32_t>> experts_on;  // per GPU of the cluster, in any order
-  double max_time = 0;     // with equal split
-  double lower_bound = 0;  // for the dispatch that was asked for
+  double max_time = 0;                           // with equal split
+  double lower_bound = 0;                        // for the dispatch that was asked for
   bool cut_short = false;
 };
 
-/// A piece of a layer that is balanced on its own, with the ids it has in the layer and the cluster.
+/// A piece of a layer that is balanced on its own, with the ids it has in the layer and the
+/// cluster.
 struct Piece {
   Cell cell;
   std::vector<int> experts;  // layer id of each of the cell's experts
   std::vector<int> gpus;     // cluster id of each of the cell's GPUs
 };
 
-/// The pieces of a layer when groups live on `node_of` (live nodes of the layout; empty in global scope,
-/// where there is one piece). Cells must stay where they are: placements point to them.
+/// The pieces of a layer when groups live on `node_of` (live nodes of the layout; empty in global
+/// scope, where there is one piece). Cells must stay where they are: placements point to them.
 std::vector<Piece> split_layer(const Problem& problem, const Layout& layout, int layer,
                                const std::vector<int>& node_of);
 

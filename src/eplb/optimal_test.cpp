@@ -109,16 +109,15 @@ TEST(Optimal, PairsAreSolvedExactly) {
   for (int round = 0; round < 300; ++round) {
     const int gpus = static_cast<int>(2 + rng.below(3));
     const int experts = static_cast<int>(gpus + rng.below(gpus + 1));
-    const Cell cell = plain_cell(random_load(rng, std::min(experts, 6)),
-                                 std::vector<int>(gpus, 2));
+    const Cell cell = plain_cell(random_load(rng, std::min(experts, 6)), std::vector<int>(gpus, 2));
     if (cell.slots > cell.experts() * gpus || cell.slots < cell.experts()) continue;
     ASSERT_TRUE(is_pairs(cell));
     const double best = exhaustive(cell);
     const auto start = Packing::make(cell);
     ASSERT_TRUE(start.has_value());
     const double known = start->max_time();
-    const PairsResult found = solve_pairs(cell, known, lower_bound(cell),
-                                          {.steps_max = 100'000, .deadline = {}});
+    const PairsResult found =
+        solve_pairs(cell, known, lower_bound(cell), {.steps_max = 100'000, .deadline = {}});
     const double reached = found.best ? found.best->max_time() : known;
     ASSERT_TRUE(!found.best || found.best->is_valid());
     ASSERT_LE(found.lower_bound, best * (1 + 1e-9));
@@ -380,6 +379,61 @@ TEST(Constraints, DuplicatesOnlyWhereThereIsNoOtherWay) {
   Options global;
   global.scope = Scope::kGlobal;
   EXPECT_EQ(duplicates(must_plan(p, global)), 0);
+}
+
+// ---- Weighted dispatch ------------------------------------------------------------------------
+
+TEST(Weighted, BeatsEqualSplitAndReturnsSharesThatSumToOne) {
+  const auto load = torch_lognormal(15, 2, 256);
+  for (const int groups : {1, 8}) {
+    const Problem p = deepseek(load, 2, 320, groups, 4, 64);
+    Options options;
+    options.steps_max = 2000;
+    const Plan equal = must_plan(p, options);
+    options.dispatch = Dispatch::kWeighted;
+    for (const Policy policy : {Policy::kOptimal, Policy::kReference}) {
+      options.policy = policy;
+      const Plan plan = must_plan(p, options);
+      expect_sound(plan);
+      ASSERT_EQ(plan.dispatch_weight.size(), plan.phy2log.size());
+      for (int layer = 0; layer < 2; ++layer) {
+        for (int e = 0; e < 256; ++e) {
+          double sum = 0;
+          for (const int32_t slot : plan.slots(layer, e)) {
+            const float weight = plan.dispatch_weight[static_cast<size_t>(layer) * 320 + slot];
+            EXPECT_GE(weight, 0);
+            sum += weight;
+          }
+          EXPECT_NEAR(sum, 1, 1e-5);
+        }
+      }
+      if (policy == Policy::kOptimal) {
+        EXPECT_LE(mean_imbalance(plan), mean_imbalance(equal) * (1 + 1e-9));
+      }
+    }
+  }
+}
+
+// Groups divide unevenly here: the quick bound of an assignment is not enough, and several
+// assignments must be solved until none can be better.
+TEST(Optimal, HierarchicalGapsAreClosedByTryingOtherAssignments) {
+  Rng rng(16);
+  int closed = 0;
+  for (int round = 0; round < 40; ++round) {
+    Problem p;
+    p.num_layers = 1;
+    p.num_experts = 12;
+    p.num_replicas = 16;
+    p.num_groups = 4;
+    p.num_nodes = 2;
+    p.num_gpus = 8;
+    const auto load = random_load(rng, 12);
+    p.load = load;
+    const Plan plan = must_plan(p, {});
+    expect_sound(plan);
+    closed += plan.quality[0].gap < 1e-4;
+  }
+  EXPECT_GE(closed, 36);
 }
 
 }  // namespace

@@ -14,13 +14,17 @@ namespace {
 // compare like integers.
 using Item = uint64_t;
 
-uint32_t load_bits(Item item) { return static_cast<uint32_t>(item >> 32); }
-bool before(Item a, Item b) { return load_bits(a) > load_bits(b); }
+uint32_t load_bits(Item item) {
+  return static_cast<uint32_t>(item >> 32);
+}
+bool before(Item a, Item b) {
+  return load_bits(a) > load_bits(b);
+}
 
 // ---- kStable ----------------------------------------------------------------------------------
 
-// Below this many items, counting for each how many come before it (n^2 / 4 vector compares) beats a
-// radix sort; measured crossover near 700 with SSE4.2.
+// Below this many items, counting for each how many come before it (n^2 / 4 vector compares) beats
+// a radix sort; measured crossover near 700 with SSE4.2.
 constexpr size_t kCountingMax = 512;
 
 void stable_by_counting(std::span<const float> loads, std::span<int32_t> order,
@@ -39,7 +43,8 @@ void stable_by_counting(std::span<const float> loads, std::span<int32_t> order,
 }
 
 // Least significant digit first, 11 bits a pass, on inverted bits so that larger loads come first.
-void stable_by_radix(std::span<const float> loads, std::span<int32_t> order, OrderScratch& scratch) {
+void stable_by_radix(std::span<const float> loads, std::span<int32_t> order,
+                     OrderScratch& scratch) {
   constexpr int kDigitBits = 11;
   constexpr uint32_t kDigits = 1u << kDigitBits;
   const size_t n = loads.size();

@@ -5,10 +5,11 @@
 // output. Two rules are offered, both written out here and neither left to the host's std::sort:
 //
 //   kStable   lower index first.
-//   kTorch    the permutation of libstdc++'s introsort with the comparator a > b, which PyTorch's CPU
-//             builds without SIMD sort use: median of three, Hoare partition with strict comparisons,
-//             recursion into the right part, heap sort at depth 2 floor(log2 n), insertion sort for
-//             runs of up to 16. Up to 16 items it equals kStable.
+//   kTorch    the permutation of libstdc++'s introsort with the comparator a > b, which PyTorch's
+//   CPU
+//             builds without SIMD sort use: median of three, Hoare partition with strict
+//             comparisons, recursion into the right part, heap sort at depth 2 floor(log2 n),
+//             insertion sort for runs of up to 16. Up to 16 items it equals kStable.
 #pragma once
 
 #include <cstdint>

@@ -45,8 +45,8 @@ class Fold {
     return count;
   }
 
-  // The larger member of the first pair that breaks the threshold when the spare slots count as empty
-  // replicas; none if the fold holds.
+  // The larger member of the first pair that breaks the threshold when the spare slots count as
+  // empty replicas; none if the fold holds.
   std::optional<double> broken(int spare) const {
     const int slots = cell_.slots;
     for (int low = 0; low < slots / 2; ++low) {
@@ -67,8 +67,8 @@ class Fold {
   }
 
   // How much expert e, with `count` replicas, weighs against a pair whose larger member is `large`:
-  // its replicas at least that large, and its replicas too large to go with it. The fold holds there
-  // if these sum to at most the slots (Hall's condition).
+  // its replicas at least that large, and its replicas too large to go with it. The fold holds
+  // there if these sum to at most the slots (Hall's condition).
   int weight(int e, int count, double large) const {
     const double size = cell_.load[e] / count;
     return count * ((size >= large) + (size > threshold_ - large));
@@ -79,8 +79,8 @@ class Fold {
     const std::optional<double> large = broken(spare);
     if (spare == 0) return large ? Answer::kNo : Answer::kYes;
     bool unknown = false;
-    // Any answer must lower the weight of some expert at the broken pair; if none is broken the slots
-    // must still go somewhere, lightest experts first, which harm least.
+    // Any answer must lower the weight of some expert at the broken pair; if none is broken the
+    // slots must still go somewhere, lightest experts first, which harm least.
     for (const auto& [e, extra] : choices(spare, large)) {
       const int count = count_[e];
       set_count(e, count + extra);
@@ -121,8 +121,8 @@ class Fold {
   int64_t steps_end_ = 0;
 };
 
-// Largest with smallest; where that would put an expert with itself, its partner is exchanged with the
-// next pair's.
+// Largest with smallest; where that would put an expert with itself, its partner is exchanged with
+// the next pair's.
 Packing fold_onto_gpus(const Cell& cell, const std::vector<int>& count) {
   std::vector<std::pair<double, int32_t>> replicas;
   for (int e = 0; e < cell.experts(); ++e) {

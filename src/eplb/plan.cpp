@@ -383,46 +383,35 @@ int count_moves(const Plan& previous, const Plan& next, int layer) {
 
 std::string_view name(Policy policy) {
   switch (policy) {
-    case Policy::kAuto:
-      return "auto";
-    case Policy::kReference:
-      return "reference";
-    case Policy::kOptimal:
-      return "optimal";
-    case Policy::kIncremental:
-      return "incremental";
+    case Policy::kAuto: return "auto";
+    case Policy::kReference: return "reference";
+    case Policy::kOptimal: return "optimal";
+    case Policy::kIncremental: return "incremental";
   }
   return "unknown";
 }
 
 std::string_view name(Scope scope) {
   switch (scope) {
-    case Scope::kAuto:
-      return "auto";
-    case Scope::kHierarchical:
-      return "hierarchical";
-    case Scope::kGlobal:
-      return "global";
+    case Scope::kAuto: return "auto";
+    case Scope::kHierarchical: return "hierarchical";
+    case Scope::kGlobal: return "global";
   }
   return "unknown";
 }
 
 std::string_view name(Ties ties) {
   switch (ties) {
-    case Ties::kStable:
-      return "stable";
-    case Ties::kTorch:
-      return "torch";
+    case Ties::kStable: return "stable";
+    case Ties::kTorch: return "torch";
   }
   return "unknown";
 }
 
 std::string_view name(Dispatch dispatch) {
   switch (dispatch) {
-    case Dispatch::kEqual:
-      return "equal";
-    case Dispatch::kWeighted:
-      return "weighted";
+    case Dispatch::kEqual: return "equal";
+    case Dispatch::kWeighted: return "weighted";
   }
   return "unknown";
 }

@@ -13,8 +13,8 @@
 
 #include <fmt/format.h>
 
+#include "base/files.h"
 #include "eplb/json_fields.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::eplb {
 namespace {
@@ -333,7 +333,7 @@ Result<Plan> plan_from_json(std::string bytes) {
 }
 
 Result<Plan> read_plan(const std::string& path, size_t bytes_max) {
-  std::string bytes = TRY(read_whole_file(path, bytes_max));
+  std::string bytes = TRY(read_input(path, static_cast<int64_t>(bytes_max)));
   Result<Plan> parsed = plan_from_json(std::move(bytes));
   if (!parsed) return std::unexpected(std::move(parsed).error().in(shown_path(path)));
   return parsed;

@@ -9,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
-#include "eplb/whole_file.h"
 
 namespace hadal::eplb {
 namespace {
@@ -213,19 +212,6 @@ TEST(PlanFile, ErrorsNameTheField) {
                 .message,
             "num_gpus is 2000000000; it must be at most the 1 slots of phy2log");
   EXPECT_EQ(read_plan("/dev/null").error().message, "/dev/null: the input is empty");
-}
-
-TEST(WholeFile, WritesAreWholeAndKeepTheMode) {
-  const std::string path = testing::TempDir() + "hadal_whole_file_test";
-  ASSERT_TRUE(write_whole_file(path, "one").has_value());
-  EXPECT_EQ(read_whole_file(path, 100), "one");
-  ASSERT_TRUE(write_whole_file(path, "two\n").has_value());
-  EXPECT_EQ(read_whole_file(path, 4), "two\n");
-  EXPECT_EQ(read_whole_file(path, 3).error().code, Code::kInvalidArgument);
-  std::remove(path.c_str());
-  EXPECT_EQ(write_whole_file("/nonexistent/x", "").error().code, Code::kNotFound);
-  EXPECT_EQ(write_whole_file("/dev/full", "x").error().code, Code::kNoSpace);
-  EXPECT_TRUE(write_whole_file("/dev/null", "x").has_value());
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <optional>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include <fmt/core.h>
 
@@ -219,8 +219,9 @@ Result<> split(Plan& plan, const Problem& problem, const Layout& layout) {
 Result<> check_previous(const Plan& previous, const Problem& problem, const Layout& layout) {
   const auto same = [](const char* name, int value, int expected) -> Result<> {
     if (value == expected) return {};
-    return fail(Code::kInvalidArgument,
-                fmt::format("the previous plan has {} {}; the problem has {}", name, value, expected));
+    return fail(
+        Code::kInvalidArgument,
+        fmt::format("the previous plan has {} {}; the problem has {}", name, value, expected));
   };
   TRY(same("num_layers", previous.num_layers, problem.num_layers));
   TRY(same("num_experts", previous.num_experts, problem.num_experts));
@@ -257,15 +258,17 @@ class Planner {
         });
   }
 
-  // A fresh plan says what is possible. All layers get the same tolerance above it: the one asked for,
-  // or where that takes more moves than allowed, the smallest that does not, found by bisection.
+  // A fresh plan says what is possible. All layers get the same tolerance above it: the one asked
+  // for, or where that takes more moves than allowed, the smallest that does not, found by
+  // bisection.
   Result<std::vector<LayerPlan>> incremental(const Plan& previous) {
     std::vector<LayerPlan> best = TRY(fresh(0.3));
     TRY(rename_gpus(previous, best));
     std::vector<IncrementalResult> result = TRY(replan(previous, best, options_.tolerance, 0.6));
     if (options_.moves_max >= 0 && cost_of(result) > options_.moves_max) {
       double low = options_.tolerance, high = std::max(1.0, 2 * low);
-      for (; cost_of(result = TRY(replan(previous, best, high, 1))) > options_.moves_max; high *= 4) {
+      for (; cost_of(result = TRY(replan(previous, best, high, 1))) > options_.moves_max;
+           high *= 4) {
         if (high > 1e6) break;  // even the repairs that the problem forces cost more
         low = high;
       }

@@ -1,6 +1,6 @@
 // rebalance() as its callers meet it: errors that name the field, the policy chosen by default, and
-// memory that is kept between calls. Counting allocations needs operator new, so this is a program of
-// few tests that replaces it.
+// memory that is kept between calls. Counting allocations needs operator new, so this is a program
+// of few tests that replaces it.
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -209,5 +209,9 @@ TEST(Rebalance, ReferenceAllocatesNothingAfterTheFirstCall) {
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}

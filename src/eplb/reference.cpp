@@ -87,8 +87,8 @@ void pack_balanced(std::span<const float> loads, int packs, Ties ties, Reference
   }
 }
 
-// Gives each of `replicas` - experts spare slots to the expert with the largest load per replica, the
-// lowest index of equals. Fills count, replica_expert and replica_rank.
+// Gives each of `replicas` - experts spare slots to the expert with the largest load per replica,
+// the lowest index of equals. Fills count, replica_expert and replica_rank.
 void replicate(std::span<const float> loads, int replicas, ReferenceScratch& s) {
   const int experts = static_cast<int>(loads.size());
   s.count.assign(experts, 1);
@@ -164,8 +164,8 @@ void reference_layer(const ReferenceShape& shape, std::span<const float> load, T
   s.pack.resize(std::max<size_t>(s.pack.size(), node_slots));
   s.rank.resize(std::max<size_t>(s.rank.size(), node_slots));
   for (int node = 0; node < shape.nodes; ++node) {
-    const auto expert_at = std::span(s.expert_at).subspan(
-        static_cast<size_t>(node) * node_experts, node_experts);
+    const auto expert_at =
+        std::span(s.expert_at).subspan(static_cast<size_t>(node) * node_experts, node_experts);
     for (int i = 0; i < node_experts; ++i) s.loads[i] = load[expert_at[i]];
     replicate(s.loads, node_slots, s);
     for (int i = 0; i < node_experts; ++i) {

@@ -36,8 +36,8 @@ struct ReferenceScratch {
 };
 
 /// Plans one layer. `load` [experts] float32, finite and >= 0. Fills `phy2log` [replicas] with the
-/// expert of each slot, `slot_rank` [replicas] with which replica of it (0 = the original), `logcnt`
-/// [experts].
+/// expert of each slot, `slot_rank` [replicas] with which replica of it (0 = the original),
+/// `logcnt` [experts].
 void reference_layer(const ReferenceShape& shape, std::span<const float> load, Ties ties,
                      ReferenceScratch& scratch, std::span<int32_t> phy2log,
                      std::span<int32_t> slot_rank, std::span<int32_t> logcnt);

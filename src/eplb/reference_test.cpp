@@ -1,5 +1,5 @@
-// The reference policy against golden output of the published code, and against a slow model written
-// straight from its description.
+// The reference policy against golden output of the published code, and against a slow model
+// written straight from its description.
 #include "eplb/reference.h"
 
 #include <algorithm>
@@ -110,8 +110,8 @@ Model slow_model(const Problem& p, Ties ties) {
       Ints gpu, place;
       model_pack(load, p.num_gpus / nodes, ties, gpu, place);
       for (int r = 0; r < node_slots; ++r) {
-        const size_t slot = static_cast<size_t>(layer) * slots + node * node_slots +
-                            gpu[r] * gpu_slots + place[r];
+        const size_t slot =
+            static_cast<size_t>(layer) * slots + node * node_slots + gpu[r] * gpu_slots + place[r];
         out.phy2log[slot] = id(expert[r]);
         slot_rank[slot] = rank[r];
       }
@@ -198,12 +198,12 @@ std::vector<double> random_load(Rng& rng, size_t size) {
   for (double& x : load) {
     switch (kind) {
       case 0: x = static_cast<double>(rng.below(1000)); break;
-      case 1: x = static_cast<double>(rng.below(4)); break;           // heavy ties, zeros
+      case 1: x = static_cast<double>(rng.below(4)); break;  // heavy ties, zeros
       case 2: x = static_cast<double>(rng.below(uint64_t{1} << 40)); break;
       case 3: x = std::exp(rng.normal()); break;
       case 4: x = static_cast<double>(static_cast<float>(rng.uniform())); break;
-      case 5: x = rng.below(size) == 0 ? 1e9 : 0; break;              // nearly one-hot
-      default: x = 7; break;                                          // all equal
+      case 5: x = rng.below(size) == 0 ? 1e9 : 0; break;  // nearly one-hot
+      default: x = 7; break;                              // all equal
     }
   }
   return load;

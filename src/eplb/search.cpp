@@ -5,15 +5,19 @@
 namespace hadal::eplb {
 namespace {
 
-constexpr double kAimFraction = 0.2;     // T = best - 0.2 (best - bound)
-constexpr int kTransferOneIn = 4;        // every fourth step tries to change replica counts
+constexpr double kAimFraction = 0.2;  // T = best - 0.2 (best - bound)
+constexpr int kTransferOneIn = 4;     // every fourth step tries to change replica counts
 constexpr int kStepsPerClockLook = 64;
 constexpr int kStepsPerRecompute = 4096;  // bounds the rounding that incremental sums collect
 
 class Search {
  public:
   Search(const Packing& start, double lower_bound, Rng rng)
-      : now_(start), best_(start), best_time_(start.max_time()), bound_(lower_bound), rng_(rng),
+      : now_(start),
+        best_(start),
+        best_time_(start.max_time()),
+        bound_(lower_bound),
+        rng_(rng),
         change_(start.cell().gpus(), 0) {
     aim();
   }
@@ -27,8 +31,8 @@ class Search {
         break;
       }
       if (step % kStepsPerRecompute == 0) now_.recompute();
-      // Accepted worsening: at first the bound over the number of slots (0.35 % for 288; larger ones
-      // wander, smaller ones get stuck in small cells), then less and less.
+      // Accepted worsening: at first the bound over the number of slots (0.35 % for 288; larger
+      // ones wander, smaller ones get stuck in small cells), then less and less.
       margin_ = bound_ / now_.cell().slots *
                 (1 - static_cast<double>(step) / static_cast<double>(effort.steps_max));
       const int hot = pick_hot();
@@ -68,9 +72,7 @@ class Search {
     return hot;
   }
 
-  bool accept(double change) {
-    return change <= 0 || change < margin_ * rng_.uniform();
-  }
+  bool accept(double change) { return change <= 0 || change < margin_ * rng_.uniform(); }
 
   // The best exchange of one replica on `hot` for one on a random other GPU.
   void try_swap(int hot) {

@@ -36,9 +36,7 @@ Result<> check_drift(const DriftOptions& options) {
 void draw_loads(const DriftOptions& options, std::span<double> row, Rng& rng) {
   for (size_t e = 0; e < row.size(); ++e) {
     switch (options.shape) {
-      case DriftOptions::Shape::kLogNormal:
-        row[e] = std::exp(options.sigma * rng.normal());
-        break;
+      case DriftOptions::Shape::kLogNormal: row[e] = std::exp(options.sigma * rng.normal()); break;
       case DriftOptions::Shape::kZipf:
         row[e] = std::pow(static_cast<double>(e + 1), -options.exponent);
         break;
@@ -59,56 +57,14 @@ void switch_regime(std::span<double> row, double fraction, Rng& rng) {
   for (size_t i = 0; i + 1 < count; ++i) std::swap(row[chosen[i]], row[chosen[i + 1]]);
 }
 
-/// Mean over layers of the largest GPU load over the mean GPU load, under the plan's own dispatch.
-double score(const Plan& plan, const Problem& shape, std::span<const double> load) {
-  const size_t experts = static_cast<size_t>(plan.num_experts);
-  std::vector<int32_t> count(experts);
-  double sum = 0;
-  for (int layer = 0; layer < plan.num_layers; ++layer) {
-    const std::span<const double> row = load.subspan(layer * experts, experts);
-    std::ranges::fill(count, 0);
-    for (const int32_t e : plan.experts(layer)) {
-      if (e >= 0) ++count[e];
-    }
-    double worst = 0;
-    double speed = 0;
-    for (int g = 0; g < plan.num_gpus; ++g) {
-      if (std::ranges::find(shape.failed_gpus, g) != shape.failed_gpus.end()) continue;
-      double time = 0;
-      for (int s = plan.gpu_first_slot[g]; s < plan.gpu_first_slot[g + 1]; ++s) {
-        const int32_t e = plan.expert(layer, s);
-        if (e < 0) continue;
-        const size_t at = static_cast<size_t>(layer) * plan.num_slots + s;
-        const bool weighted = plan.dispatch == Dispatch::kWeighted && !plan.dispatch_weight.empty();
-        time += row[e] * (weighted ? plan.dispatch_weight[at] : 1.0 / count[e]);
-      }
-      const double fast = shape.gpu_speed.empty() ? 1.0 : shape.gpu_speed[g];
-      worst = std::max(worst, time / fast);
-      speed += fast;
-    }
-    const double total = std::accumulate(row.begin(), row.end(), 0.0);
-    sum += total > 0 ? std::max(1.0, worst * speed / total) : 1.0;
-  }
-  return plan.num_layers > 0 ? sum / plan.num_layers : 1.0;
+/// Imbalance at GPU level.
+Result<double> score(const Plan& plan, const Problem& shape, std::span<const double> load) {
+  return TRY(evaluate(plan, load, shape.gpu_speed)).gpu.imbalance;
 }
 
 int64_t moved_slots(const Plan& before, const Plan& after) {
-  std::vector<int32_t> seen(static_cast<size_t>(after.num_experts), -1);
   int64_t moves = 0;
-  int32_t stamp = 0;
-  for (int layer = 0; layer < after.num_layers; ++layer) {
-    for (int g = 0; g < after.num_gpus; ++g, ++stamp) {
-      const int first = after.gpu_first_slot[g];
-      const int last = after.gpu_first_slot[g + 1];
-      for (int s = first; s < last; ++s) {
-        if (before.expert(layer, s) >= 0) seen[before.expert(layer, s)] = stamp;
-      }
-      for (int s = first; s < last; ++s) {
-        const int32_t e = after.expert(layer, s);
-        moves += e >= 0 && seen[e] != stamp;
-      }
-    }
-  }
+  for (int layer = 0; layer < after.num_layers; ++layer) moves += count_moves(before, after, layer);
   return moves;
 }
 
@@ -207,7 +163,7 @@ class Run {
       out.plans += changed_;
       out.moves.push_back(*moves);
       out.total_moves += *moves;
-      out.imbalance.push_back(score(plan_, options_.shape, load(window + 1)));
+      out.imbalance.push_back(TRY(score(plan_, options_.shape, load(window + 1))));
       out.worst_imbalance = std::max(out.worst_imbalance, out.imbalance.back());
     }
     out.mean_imbalance = std::accumulate(out.imbalance.begin(), out.imbalance.end(), 0.0) /
@@ -245,10 +201,11 @@ class Run {
       }
       moves = moved_slots(plan_, next);
       if (policy_.kind == SimulatedPolicy::Kind::kTriggered) {
-        const Situation situation{.step = window,
-                                  .imbalance_now = score(plan_, options_.shape, load(window)),
-                                  .imbalance_candidate = score(next, options_.shape, load(window)),
-                                  .moves = static_cast<double>(moves)};
+        const Situation situation{
+            .step = window,
+            .imbalance_now = TRY(score(plan_, options_.shape, load(window))),
+            .imbalance_candidate = TRY(score(next, options_.shape, load(window))),
+            .moves = static_cast<double>(moves)};
         const Decision decision = TRY(trigger_.should_rebalance(situation));
         if (!decision.rebalance) return 0;
         trigger_.rebalanced(situation);

@@ -1,7 +1,7 @@
-// A tournament over n keys: the smallest is at the root, and replacing one key costs log2(n) compares
-// along one path whose siblings are known in advance, so that they load in parallel. For the greedy
-// loops of the balancer it beats std::priority_queue, which moves elements, and a scan, from about 16
-// keys on.
+// A tournament over n keys: the smallest is at the root, and replacing one key costs log2(n)
+// compares along one path whose siblings are known in advance, so that they load in parallel. For
+// the greedy loops of the balancer it beats std::priority_queue, which moves elements, and a scan,
+// from about 16 keys on.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ class WinnerTree {
  public:
   static constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
-  /// Starts over with `size` >= 1 keys given by key(0) .. key(size - 1). Keys must differ, so put the
-  /// index into the low bits. Allocates only when `size` grows past all earlier sizes.
+  /// Starts over with `size` >= 1 keys given by key(0) .. key(size - 1). Keys must differ, so put
+  /// the index into the low bits. Allocates only when `size` grows past all earlier sizes.
   template <typename Key>
   void assign(size_t size, Key key) {
     leaves_ = std::bit_ceil(size);

@@ -223,6 +223,14 @@ class Plan(unittest.TestCase):
         failed = hadal.eplb.plan(self.load, num_replicas=100, num_gpus=4, failed_gpus=[1])
         self.assertTrue((failed.phy2log[:, 25:50] == -1).all())
 
+    def test_weighted_dispatch(self):
+        plan = hadal.eplb.plan(self.load, **self.sizes, dispatch="weighted")
+        self.assertEqual(plan.dispatch_weight.shape, (4, 80))
+        shares = np.zeros((4, 64))
+        for layer in range(4):
+            np.add.at(shares[layer], plan.phy2log[layer], plan.dispatch_weight[layer])
+        np.testing.assert_allclose(shares, 1, rtol=1e-5)
+
 
 class Readme(unittest.TestCase):
     def test_the_example_runs(self):
@@ -302,8 +310,8 @@ class Threads(unittest.TestCase):
             hadal.eplb.plan(Load(), num_replicas=288, num_gpus=144)
             seen.append(turns)
 
-        # A thread is not asked to give the lock up for 100 s, so turns grows in between only as often
-        # as the thread itself does: some hundred times while plan() computes, once or never else.
+        # A thread is not asked to give the lock up for 100 s, so turns grows in between only as the
+        # thread itself gives it up: some hundred times if plan() does, once or never if not.
         self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(100)
         worker = threading.Thread(target=work)

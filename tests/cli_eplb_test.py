@@ -153,7 +153,7 @@ class Plan(CliTest):
     def test_full_disk(self):
         done = hadal("eplb", "plan", "-i", self.example, "-o", "/dev/full")
         self.assertEqual((done.returncode, done.stdout), (3, ""))
-        self.assertEqual(done.stderr, "hadal: write /dev/full: No space left on device\n")
+        self.assertEqual(done.stderr, "hadal: cannot write /dev/full: No space left on device\n")
         self.fails(2, "write /nonexistent/p: No such file or directory", "eplb", "plan", "-i",
                    self.example, "-o", "/nonexistent/p")
 

@@ -43,10 +43,10 @@ class Program(CliTest):
 
     def test_doctor_without_path(self):
         out = json.loads(self.ok("doctor", "--json", env={}))
-        self.assertEqual(out["probes"]["python"]["found"], "no python3 in PATH")
+        self.assertEqual(out["probes"]["slurm"]["found"], "no sbatch in PATH")
 
     def test_usage_errors_are_two(self):
-        self.fails(2, "a command is missing, one of eplb", )
+        self.fails(2, "a command is missing, one of demo, eplb", )
         self.fails(2, "unknown command 'eplv', did you mean eplb?; see `hadal --help`", "eplv")
         self.fails(2, "unknown option '--jsn', did you mean --json?", "doctor", "--jsn")
         self.fails(2, "--input is required; see `hadal eplb plan --help`", "eplb", "plan")
@@ -108,7 +108,7 @@ class Completion(CliTest):
         return done.stdout.split()
 
     def test_bash(self):
-        self.assertEqual(self.complete(""), ["eplb", "doctor", "completion", "version"])
+        self.assertEqual(self.complete(""), ["demo", "eplb", "doctor", "completion", "version"])
         self.assertEqual(self.complete("d"), ["doctor"])
         self.assertIn("plan", self.complete("eplb", ""))
         self.assertEqual(self.complete("eplb", "plan", "--num-g"), ["--num-gpus", "--num-groups"])

@@ -296,11 +296,11 @@ TEST(LoadNpy, Errors) {
 
 TEST(LoadFile, ReadErrorsNameTheFile) {
   EXPECT_EQ(read_loads("/nonexistent/a.json").error().message,
-            "/nonexistent/a.json: No such file or directory");
+            "cannot read /nonexistent/a.json: No such file or directory");
   EXPECT_EQ(read_loads("/nonexistent/a.json").error().code, Code::kNotFound);
-  EXPECT_EQ(read_loads("/").error().message, "/ is a directory");
+  EXPECT_EQ(read_loads("/").error().message, "cannot read /: it is a directory");
   EXPECT_EQ(read_loads("/dev/zero", 1000).error().message,
-            "/dev/zero is larger than 1000 bytes, the most that is read");
+            "/dev/zero is larger than the 1000 bytes allowed here");
   EXPECT_EQ(read_loads("/dev/null").error().message, "/dev/null: the input is empty");
 }
 

@@ -191,6 +191,7 @@ class Run {
     if (window == 0 && options.policy == Policy::kIncremental) options.policy = Policy::kOptimal;
     Plan next = TRY(planner_(problem, options, window == 0 ? nullptr : &plan_));
     TRY(check_planned(next, options_.shape));
+    if (next.logcnt.empty()) TRY(index_plan(next));
     int64_t moves = 0;
     if (window > 0) {
       if (policy_.align) {

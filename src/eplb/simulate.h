@@ -65,6 +65,7 @@ struct SimulatedPolicy {
 /// `moves_max` (as in Options, all layers together); triggered, with the same limit.
 std::vector<SimulatedPolicy> standard_policies(double moves_max);
 
+/// May leave log2phy and logcnt empty.
 using Planner = std::function<Result<Plan>(const Problem& problem, const Options& options,
                                            const Plan* previous)>;
 

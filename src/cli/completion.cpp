@@ -30,6 +30,7 @@ std::string menu_text(std::string_view help) {
 
 std::vector<std::string> command_names(const CommandInfo& command) {
   std::vector<std::string> names;
+  names.reserve(command.commands.size());
   for (const CommandInfo& child : command.commands) names.push_back(child.name);
   return names;
 }
@@ -74,10 +75,10 @@ void bash_value_options(const CommandInfo& command, const std::string& path, std
   for (const OptionInfo& option : command.options) {
     if (option.takes_value) names.insert(names.end(), option.names.begin(), option.names.end());
   }
-  for (std::string& name : names) name = quoted(path + " " + name);
+  for (std::string& name : names) name = quoted(fmt::format("{} {}", path, name));
   if (!names.empty()) out += fmt::format("        {}) skip=1 ;;\n", fmt::join(names, "|"));
   std::vector<std::string> children = command_names(command);
-  for (std::string& name : children) name = quoted(path + " " + name);
+  for (std::string& name : children) name = quoted(fmt::format("{} {}", path, name));
   if (!children.empty())
     out += fmt::format("        {}) path+=\" $word\" ;;\n", fmt::join(children, "|"));
   for (const CommandInfo& child : command.commands) {

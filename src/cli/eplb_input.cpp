@@ -30,22 +30,22 @@ std::array<std::string_view, N> enum_names() {
 }
 
 /// "expert:gpu" or "layer:expert:gpu".
-Result<eplb::Pin> parse_pin(std::string_view text) {
-  std::array<int, 3> numbers{};
-  size_t count = 0;
-  std::string_view rest = text;
-  while (count < numbers.size()) {
-    const size_t end = std::min(rest.find(':'), rest.size());
-    const auto [stop, error] = std::from_chars(rest.data(), rest.data() + end, numbers[count]);
-    if (error != std::errc() || stop != rest.data() + end) break;
-    ++count;
-    rest.remove_prefix(end);
-    if (rest.empty()) break;
-    rest.remove_prefix(1);
-    if (rest.empty()) count = numbers.size() + 1;  // "1:2:" has an empty last number
+Result<eplb::Pin> parse_pin(const std::string& text) {
+  std::vector<int> numbers;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    int number = 0;
+    const auto [stop, error] = std::from_chars(at, end, number);
+    if (error != std::errc() || number < 0) break;
+    numbers.push_back(number);
+    at = stop;
+    if (at == end || *at != ':') break;
+    ++at;
+    if (at == end) numbers.clear();  // a colon with nothing behind it
   }
-  if (count == 2 && rest.empty()) return eplb::Pin{-1, numbers[0], numbers[1]};
-  if (count == 3 && rest.empty()) return eplb::Pin{numbers[0], numbers[1], numbers[2]};
+  if (at == end && numbers.size() == 2) return eplb::Pin{-1, numbers[0], numbers[1]};
+  if (at == end && numbers.size() == 3) return eplb::Pin{numbers[0], numbers[1], numbers[2]};
   return fail(Code::kInvalidArgument,
               fmt::format("--pin is '{}'; it must be EXPERT:GPU or LAYER:EXPERT:GPU", text));
 }
@@ -191,6 +191,7 @@ Result<Planned> make_plan(const EplbArgs& args) {
   planned.loads = TRY(read_loads_in(args.input, args.window));
   TRY(fill_problem(args, planned.loads, planned.problem));
   std::vector<eplb::Pin> pins;
+  pins.reserve(args.pins.size());
   for (const std::string& text : args.pins) pins.push_back(TRY(parse_pin(text)));
   planned.problem.pins = pins;
   if (!args.previous.empty()) {

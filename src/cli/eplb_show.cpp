@@ -1,5 +1,6 @@
 // hadal eplb show: GPU loads as heat maps, before and after.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -126,7 +127,8 @@ std::string layer_text(const Scored& scored, int layer, double scale) {
   for (int gpu = 0; gpu < plan.num_gpus; ++gpu) {
     const double load = scored.result.gpu_load[static_cast<size_t>(layer) * plan.num_gpus + gpu];
     const double ratio = scored.mean[layer] > 0 ? load / scored.mean[layer] : 1;
-    const int bar = std::clamp(static_cast<int>(ratio / scale * kBarWidth + 0.5), 0, kBarWidth);
+    const int bar =
+        std::clamp(static_cast<int>(std::lround(ratio / scale * kBarWidth)), 0, kBarWidth);
     text += fmt::format("{:>5}  {:>12.6g}  {:>6.3f}  {:<{}}  {}\n", gpu, load, ratio,
                         std::string(bar, '#'), kBarWidth, experts_on(plan, layer, gpu));
   }

@@ -30,8 +30,8 @@ std::string shown_token(std::string_view token) {
 /// "an object", "a string" or the token itself, for "weight[3] is ...".
 std::string shown_value(ondemand::value value) {
   ondemand::json_type type{};
-  const std::string token = shown_token(value.raw_json_token());
-  if (value.type().get(type) != simdjson::SUCCESS) return token.empty() ? "missing" : token;
+  std::string token = shown_token(value.raw_json_token());
+  if (value.type().get(type) != simdjson::SUCCESS) return token;
   switch (type) {
     case ondemand::json_type::array: return "an array";
     case ondemand::json_type::object: return "an object";
@@ -103,7 +103,7 @@ class GridReader {
       : document_(document), field_(field), prefix_(prefix), out_(out) {}
 
   Result<> read(ondemand::array array) {
-    TRY(read_array(std::move(array), 0));
+    TRY(read_array(array, 0));
     for (size_t depth = 0; depth < rank_; ++depth) out_.shape.push_back(extent_[depth]);
     return {};
   }
@@ -136,7 +136,7 @@ class GridReader {
       if (depth == kJsonGridDepthMax || depth == rank_) {
         return std::unexpected(bad_value(path(depth), "an array", field_.rule));
       }
-      return read_array(std::move(array), depth);
+      return read_array(array, depth);
     }
     if (code != simdjson::INCORRECT_TYPE) return document_.check(code);
     bool is_null = false;
@@ -245,11 +245,11 @@ class FieldReader {
     if (type == ondemand::json_type::object) {
       ondemand::object object;
       TRY(document_.check(root.get_object().get(object)));
-      TRY(read_object(std::move(object), ""));
+      TRY(read_object(object, ""));
     } else if (type == ondemand::json_type::array) {
       ondemand::array array;
       TRY(document_.check(root.get_array().get(array)));
-      TRY(read_root_array(std::move(array)));
+      TRY(read_root_array(array));
     } else {
       return fail(Code::kInvalidArgument,
                   "the input holds a single value; it must be an object or an array");
@@ -265,7 +265,7 @@ class FieldReader {
     for (size_t i = 0; i < fields_.size(); ++i) {
       if (!fields_[i].name.empty()) continue;
       values_[i].present = true;
-      return GridReader(document_, fields_[i], "", values_[i]).read(std::move(array));
+      return GridReader(document_, fields_[i], "", values_[i]).read(array);
     }
     return fail(Code::kInvalidArgument, "the input is a JSON array; it must be an object");
   }
@@ -284,7 +284,7 @@ class FieldReader {
       }
       ondemand::object inside;
       if (prefix.empty() && any_nested() && value.get_object().get(inside) == simdjson::SUCCESS) {
-        TRY(read_object(std::move(inside), std::string(key) + "."));
+        TRY(read_object(inside, std::string(key) + "."));
       }
     }
     return {};
@@ -320,7 +320,7 @@ class FieldReader {
           return std::unexpected(bad_value(path, shown_value(value), "it must be an array"));
         }
         TRY(document_.check(code));
-        return GridReader(document_, field, prefix, out).read(std::move(array));
+        return GridReader(document_, field, prefix, out).read(array);
       }
       case JsonField::Kind::kInteger:
         if (value.get_int64().get(out.integer) == simdjson::SUCCESS) return {};

@@ -217,7 +217,7 @@ std::vector<double> to_row_major(const std::vector<double>& values,
 Result<std::string_view> take_header(std::string_view& bytes) {
   constexpr size_t kVersionEnd = kMagic.size() + 2;
   if (bytes.size() < kVersionEnd) return bad_header("is truncated");
-  const int version = bytes[kMagic.size()];
+  const int version = static_cast<unsigned char>(bytes[kMagic.size()]);
   if (version < 1 || version > 3) {
     return bad_header(fmt::format("has version {}; it must be 1, 2 or 3", version));
   }

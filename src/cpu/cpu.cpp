@@ -69,14 +69,10 @@ std::string probe_brand() {
 
 const Kernels& table(Isa isa) {
   switch (isa) {
-    case Isa::kScalar:
-      return kScalarKernels;
-    case Isa::kAvx2:
-      return kAvx2Kernels;
-    case Isa::kAvx512:
-      return kAvx512Kernels;
-    case Isa::kAvx512Bf16:
-      return kAvx512Bf16Kernels;
+    case Isa::kScalar: return kScalarKernels;
+    case Isa::kAvx2: return kAvx2Kernels;
+    case Isa::kAvx512: return kAvx512Kernels;
+    case Isa::kAvx512Bf16: return kAvx512Bf16Kernels;
   }
   return kScalarKernels;
 }
@@ -124,14 +120,10 @@ std::string architecture() {
 
 std::string_view name(Isa isa) {
   switch (isa) {
-    case Isa::kScalar:
-      return "scalar";
-    case Isa::kAvx2:
-      return "avx2";
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kAvx512Bf16:
-      return "avx512bf16";
+    case Isa::kScalar: return "scalar";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Bf16: return "avx512bf16";
   }
   return "unknown";
 }

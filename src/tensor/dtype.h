@@ -186,15 +186,12 @@ constexpr std::optional<E8m0> exact_e8m0(float x) {
 /// Bytes of one element.
 constexpr size_t size_bytes(DType type) {
   switch (type) {
-    case DType::kF32:
-      return 4;
+    case DType::kF32: return 4;
     case DType::kBf16:
-    case DType::kF16:
-      return 2;
+    case DType::kF16: return 2;
     case DType::kE4m3:
     case DType::kE5m2:
-    case DType::kE8m0:
-      return 1;
+    case DType::kE8m0: return 1;
   }
   return 0;
 }
@@ -202,18 +199,12 @@ constexpr size_t size_bytes(DType type) {
 /// "f32", "bf16", "f16", "e4m3", "e5m2", "e8m0": stable, for messages and JSON.
 constexpr std::string_view name(DType type) {
   switch (type) {
-    case DType::kF32:
-      return "f32";
-    case DType::kBf16:
-      return "bf16";
-    case DType::kF16:
-      return "f16";
-    case DType::kE4m3:
-      return "e4m3";
-    case DType::kE5m2:
-      return "e5m2";
-    case DType::kE8m0:
-      return "e8m0";
+    case DType::kF32: return "f32";
+    case DType::kBf16: return "bf16";
+    case DType::kF16: return "f16";
+    case DType::kE4m3: return "e4m3";
+    case DType::kE5m2: return "e5m2";
+    case DType::kE8m0: return "e8m0";
   }
   return "unknown";
 }

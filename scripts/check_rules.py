@@ -15,7 +15,8 @@ CPP = (".h", ".cpp", ".cuh", ".cu", ".c")
 CODE = CPP + (".py", ".pyi", ".sh", ".cmake")
 # Every header of these folders is public. Elsewhere only folder/folder.h is.
 LIBRARIES = {"base", "cpu", "tensor", "io", "sim", "net", "gpu"}
-COLUMNS_MAX = 100
+COLUMNS_MAX = 100       # of C++, which clang-format holds as well
+COLUMNS_MAX_OTHER = 130  # of prose and scripts, which people break by hand
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 800
 
@@ -354,13 +355,17 @@ def banned(tree):
     return found
 
 
+def columns_max(path):
+    return COLUMNS_MAX if path.endswith((".h", ".cpp", ".cuh")) else COLUMNS_MAX_OTHER
+
+
 def too_wide(path, line):
-    if len(line) <= COLUMNS_MAX:
+    if len(line) <= columns_max(path):
         return False
     if path.endswith(".md") and line.lstrip().startswith("|"):
         return False
     # A long address cannot be broken; the rest of its line can.
-    return len(re.sub(r"https?://\S+|\]\([^)]*\)", "", line)) > COLUMNS_MAX
+    return len(re.sub(r"https?://\S+|\]\([^)]*\)", "", line)) > columns_max(path)
 
 
 def line_rules(tree, path):
@@ -369,7 +374,7 @@ def line_rules(tree, path):
     for number, line in enumerate(text.split("\n"), 1):
         if too_wide(path, line):
             found.append(Violation(path, number, "columns", f"{len(line)} columns; at most "
-                                   f"{COLUMNS_MAX}"))
+                                   f"{columns_max(path)}"))
         if line != line.rstrip():
             found.append(Violation(path, number, "space", "space at the end of the line"))
         if "\t" in line and os.path.basename(path) != "Makefile":

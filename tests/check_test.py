@@ -80,7 +80,7 @@ PLANTED = [
      "README.md:3: links: docs/gone.md does not exist"),
     ("links", "README.md", "[a](docs/page.md#no-heading)\n", "docs/page.md has no heading #no-hea"),
     # Words.
-    ("words", "README.md", APPEND + "word " * 20 + "w\n", "README.md:4: columns: 101 columns"),
+    ("words", "README.md", APPEND + "word " * 26 + "w\n", "README.md:4: columns: 131 columns"),
     ("words", "README.md", APPEND + "word \n", "README.md:4: space: space at the end"),
     ("words", "src/net/frame.h", "#pragma once\n\tint x;\n", "src/net/frame.h:2: space: tab"),
     ("words", "README.md", APPEND + "word", "README.md:4: space: no newline at the end"),

@@ -109,7 +109,7 @@ class Completion(CliTest):
 
     def test_bash(self):
         self.assertEqual(self.complete(""), ["demo", "eplb", "doctor", "completion", "version"])
-        self.assertEqual(self.complete("d"), ["doctor"])
+        self.assertEqual(self.complete("do"), ["doctor"])
         self.assertIn("plan", self.complete("eplb", ""))
         self.assertEqual(self.complete("eplb", "plan", "--num-g"), ["--num-gpus", "--num-groups"])
         self.assertEqual(self.complete("eplb", "plan", "--policy", ""),

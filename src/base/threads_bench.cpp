@@ -62,6 +62,26 @@ void busy(double ns) {
   }
 }
 
+// The same by OpenMP; 0 where it is not installed.
+double openmp_ns(int threads, int rounds, int pause_us, double work_ns) {
+  const GompParallel gomp = load_gomp();
+  if (gomp == nullptr) return 0;
+  struct Data {
+    double work_ns;
+    std::atomic<int64_t> calls{0};
+  } data{work_ns};
+  const double ns = median_ns(rounds, pause_us, [&] {
+    gomp(
+        [](void* raw) {
+          busy(static_cast<Data*>(raw)->work_ns);
+          static_cast<Data*>(raw)->calls.fetch_add(1, std::memory_order_relaxed);
+        },
+        &data, static_cast<unsigned>(threads), 0);
+  });
+  CHECK(data.calls == int64_t{rounds} * threads, "OpenMP did not run every share");
+  return ns;
+}
+
 // Fork and join of one share per thread, each of `work_us`, after an idle time of `pause_us`: with
 // 0 the workers still spin, with 200 they sleep in the kernel. The limit is work_us itself.
 void fork_join(benchmark::State& state) {
@@ -121,22 +141,9 @@ void fork_join(benchmark::State& state) {
   state.counters["std_thread_us"] = thread_ns / 1e3;
   state.counters["ratio_std_thread"] = thread_ns / pool_ns;
 
-  if (const GompParallel gomp = load_gomp(); gomp != nullptr) {
-    struct Data {
-      double work_ns;
-      std::atomic<int64_t> calls{0};
-    } data{work_ns};
-    const double gomp_ns = median_ns(rounds, pause_us, [&] {
-      gomp(
-          [](void* raw) {
-            busy(static_cast<Data*>(raw)->work_ns);
-            static_cast<Data*>(raw)->calls.fetch_add(1, std::memory_order_relaxed);
-          },
-          &data, static_cast<unsigned>(threads), 0);
-    });
-    CHECK(data.calls == int64_t{rounds} * threads, "OpenMP did not run every share");
-    state.counters["openmp_us"] = gomp_ns / 1e3;
-    state.counters["ratio_openmp"] = gomp_ns / pool_ns;
+  if (const double ns = openmp_ns(threads, rounds, pause_us, work_ns); ns > 0) {
+    state.counters["openmp_us"] = ns / 1e3;
+    state.counters["ratio_openmp"] = ns / pool_ns;
   }
 }
 BENCHMARK(fork_join)

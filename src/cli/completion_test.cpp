@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 namespace hadal::cli {
@@ -36,10 +37,10 @@ std::string completed(const std::string& words, const std::string& directory = "
   const std::string path = testing::TempDir() + "hadal_completion_test.bash";
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "w"), std::fclose);
   std::fputs(bash_completion(sample()).c_str(), file.get());
-  std::fprintf(file.get(),
-               "cd %s 2>/dev/null\nCOMP_WORDS=(%s)\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
-               "_prog_completion\necho \"${COMPREPLY[*]}\"\n",
-               directory.c_str(), words.c_str());
+  fmt::print(file.get(),
+             "cd {} 2>/dev/null\nCOMP_WORDS=({})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+             "_prog_completion\necho \"${{COMPREPLY[*]}}\"\n",
+             directory, words);
   std::fflush(file.get());
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(("bash --norc " + path).c_str(), "re"),
                                                    ::pclose);

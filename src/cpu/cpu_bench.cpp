@@ -128,7 +128,7 @@ Result<> add_benchmarks(int* argc, char** argv) {
 int main(int argc, char** argv) {
   const hadal::Result<> added = hadal::cpu::add_benchmarks(&argc, argv);
   if (!added) {
-    std::fprintf(stderr, "%s: --isa: %s\n", argv[0], added.error().message.c_str());
+    fmt::print(stderr, "{}: --isa: {}\n", argv[0], added.error().message);
     return hadal::exit_code(added.error());
   }
   benchmark::Initialize(&argc, argv);

@@ -1,6 +1,5 @@
 // main() of test programs that test code per instruction set: GoogleTest's, with `--isa=NAME`.
-#include <cstdio>
-
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "cpu/isa_flag.h"
@@ -8,7 +7,7 @@
 int main(int argc, char** argv) {
   const auto isa = hadal::cpu::take_isa_flag(&argc, argv);
   if (!isa) {
-    std::fprintf(stderr, "%s: --isa: %s\n", argv[0], isa.error().message.c_str());
+    fmt::print(stderr, "{}: --isa: {}\n", argv[0], isa.error().message);
     return hadal::exit_code(isa.error());
   }
   testing::InitGoogleTest(&argc, argv);

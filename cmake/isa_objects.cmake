@@ -1,8 +1,9 @@
 # cmake -D NM=nm -P isa_objects.cmake -- OBJECT...
 #
-# Fails if an object compiled for a newer instruction set (x_avx2.cpp.o, ...) defines a weak symbol: an
-# inline function or template that another translation unit may define as well. The linker keeps one of
-# them for the whole program; kept from here, it faults on machines without that instruction set.
+# Fails if an object compiled for a newer instruction set (x_avx2.cpp.o, ...) defines a weak symbol:
+# an inline function or template that another translation unit may define as well. The linker keeps
+# one of them for the whole program; kept from here, it faults on machines without that instruction
+# set.
 
 set(checked 0)
 foreach(i RANGE ${CMAKE_ARGC})

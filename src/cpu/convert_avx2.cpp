@@ -38,16 +38,7 @@ void e4m3_to_bf16_block(const E4m3* in, Bf16* out) {
 
 }  // namespace
 
-constinit const Kernels kAvx2Kernels = {
-    .f32_to_bf16 = Convert<Avx2>::f32_to_bf16,
-    .f32_to_f16 = Convert<Avx2>::f32_to_f16,
-    .f32_to_e4m3 = Convert<Avx2>::f32_to_e4m3,
-    .f32_to_e5m2 = Convert<Avx2>::f32_to_e5m2,
-    .bf16_to_f32 = Convert<Avx2>::bf16_to_f32,
-    .f16_to_f32 = Convert<Avx2>::f16_to_f32,
-    .e4m3_to_f32 = Convert<Avx2>::e4m3_to_f32,
-    .e5m2_to_f32 = Convert<Avx2>::e5m2_to_f32,
-    .e4m3_to_bf16 = convert<E4m3, Bf16, 32, e4m3_to_bf16_block>,
-};
+constinit const Kernels kAvx2Kernels =
+    Convert<Avx2>::table(convert<E4m3, Bf16, 32, e4m3_to_bf16_block>);
 
 }  // namespace hadal::cpu

@@ -27,16 +27,7 @@ void e4m3_to_bf16_block(const E4m3* in, Bf16* out) {
 
 }  // namespace
 
-constinit const Kernels kAvx512Kernels = {
-    .f32_to_bf16 = Convert<Avx512>::f32_to_bf16,
-    .f32_to_f16 = Convert<Avx512>::f32_to_f16,
-    .f32_to_e4m3 = Convert<Avx512>::f32_to_e4m3,
-    .f32_to_e5m2 = Convert<Avx512>::f32_to_e5m2,
-    .bf16_to_f32 = Convert<Avx512>::bf16_to_f32,
-    .f16_to_f32 = Convert<Avx512>::f16_to_f32,
-    .e4m3_to_f32 = Convert<Avx512>::e4m3_to_f32,
-    .e5m2_to_f32 = Convert<Avx512>::e5m2_to_f32,
-    .e4m3_to_bf16 = convert<E4m3, Bf16, 32, e4m3_to_bf16_block>,
-};
+constinit const Kernels kAvx512Kernels =
+    Convert<Avx512>::table(convert<E4m3, Bf16, 32, e4m3_to_bf16_block>);
 
 }  // namespace hadal::cpu

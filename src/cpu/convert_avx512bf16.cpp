@@ -65,16 +65,11 @@ void e4m3_to_f32_block(const E4m3* in, float* out) {
 
 }  // namespace
 
-constinit const Kernels kAvx512Bf16Kernels = {
-    .f32_to_bf16 = convert<float, Bf16, 32, f32_to_bf16_block>,
-    .f32_to_f16 = Convert<Avx512>::f32_to_f16,
-    .f32_to_e4m3 = Convert<Avx512>::f32_to_e4m3,
-    .f32_to_e5m2 = Convert<Avx512>::f32_to_e5m2,
-    .bf16_to_f32 = Convert<Avx512>::bf16_to_f32,
-    .f16_to_f32 = Convert<Avx512>::f16_to_f32,
-    .e4m3_to_f32 = convert<E4m3, float, 64, e4m3_to_f32_block>,
-    .e5m2_to_f32 = Convert<Avx512>::e5m2_to_f32,
-    .e4m3_to_bf16 = convert<E4m3, Bf16, 64, e4m3_to_bf16_block>,
-};
+constinit const Kernels kAvx512Bf16Kernels = [] {
+  Kernels table = Convert<Avx512>::table(convert<E4m3, Bf16, 64, e4m3_to_bf16_block>);
+  table.f32_to_bf16 = convert<float, Bf16, 32, f32_to_bf16_block>;
+  table.e4m3_to_f32 = convert<E4m3, float, 64, e4m3_to_f32_block>;
+  return table;
+}();
 
 }  // namespace hadal::cpu

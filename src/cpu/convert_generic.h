@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/kernels.h"
 #include "tensor/types.h"
 
 namespace hadal::cpu {
@@ -128,14 +129,20 @@ struct Convert {
     S::store(out, S::f16_to_f32(S::template half_shift_left<8>(S::load_i8(in))));
   }
 
-  static constexpr auto f32_to_bf16 = convert<float, Bf16, 2 * kLanes, f32_to_bf16_block>;
-  static constexpr auto f32_to_f16 = convert<float, F16, kLanes, f32_to_f16_block>;
-  static constexpr auto f32_to_e4m3 = convert<float, E4m3, 4 * kLanes, f32_to_e4m3_block>;
-  static constexpr auto f32_to_e5m2 = convert<float, E5m2, 4 * kLanes, f32_to_e5m2_block>;
-  static constexpr auto bf16_to_f32 = convert<Bf16, float, kLanes, bf16_to_f32_block>;
-  static constexpr auto f16_to_f32 = convert<F16, float, kLanes, f16_to_f32_block>;
-  static constexpr auto e4m3_to_f32 = convert<E4m3, float, kLanes, e4m3_to_f32_block>;
-  static constexpr auto e5m2_to_f32 = convert<E5m2, float, kLanes, e5m2_to_f32_block>;
+  /// The table, with the one conversion that shares nothing between instruction sets.
+  static consteval Kernels table(void (*e4m3_to_bf16)(const E4m3*, Bf16*, size_t)) {
+    return {
+        .f32_to_bf16 = convert<float, Bf16, 2 * kLanes, f32_to_bf16_block>,
+        .f32_to_f16 = convert<float, F16, kLanes, f32_to_f16_block>,
+        .f32_to_e4m3 = convert<float, E4m3, 4 * kLanes, f32_to_e4m3_block>,
+        .f32_to_e5m2 = convert<float, E5m2, 4 * kLanes, f32_to_e5m2_block>,
+        .bf16_to_f32 = convert<Bf16, float, kLanes, bf16_to_f32_block>,
+        .f16_to_f32 = convert<F16, float, kLanes, f16_to_f32_block>,
+        .e4m3_to_f32 = convert<E4m3, float, kLanes, e4m3_to_f32_block>,
+        .e5m2_to_f32 = convert<E5m2, float, kLanes, e5m2_to_f32_block>,
+        .e4m3_to_bf16 = e4m3_to_bf16,
+    };
+  }
 };
 
 /// bf16 of the 128 e4m3 codes without sign, as 16-bit entries and as two byte planes.

@@ -9,7 +9,7 @@
 
 #include "base/rng.h"
 #include "cpu/isa_test.h"
-#include "tensor/dtype.h"
+#include "tensor/tensor.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>

@@ -19,7 +19,7 @@
 #include "base/rng.h"
 #include "cpu/cpu.h"
 #include "cpu/isa_flag.h"
-#include "tensor/view.h"
+#include "tensor/tensor.h"
 
 namespace hadal::cpu {
 namespace {

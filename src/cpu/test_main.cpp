@@ -1,4 +1,6 @@
 // main() of test programs that test code per instruction set: GoogleTest's, with `--isa=NAME`.
+#include <cstdio>
+
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 

@@ -97,9 +97,12 @@ std::string explain(const EplbArgs& args, const eplb::Plan& plan) {
     why = "there is no previous plan";
   }
   if (static_cast<Scope>(args.scope) == Scope::kAuto) {
-    why += fmt::format("; {} {} be divided over {}", counted(plan.num_groups, "group"),
-                       plan.num_groups % plan.num_nodes == 0 ? "can" : "cannot",
-                       counted(plan.num_nodes, "node"));
+    const bool divides = plan.num_groups % plan.num_nodes == 0;
+    const bool whole = plan.scope == Scope::kHierarchical;
+    why += fmt::format("; {} {} over {}{}", counted(plan.num_groups, "group"),
+                       divides ? "can be divided" : "cannot be divided",
+                       counted(plan.num_nodes, "node"),
+                       divides && !whole ? ", but the constraints split them" : "");
   }
   return why;
 }

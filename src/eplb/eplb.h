@@ -110,6 +110,9 @@ struct Options {
   double tolerance = 0.01;
 
   int threads = 1;  // layers are planned in parallel
+
+  /// kReference: also compute LayerQuality::lower_bound and gap, which takes longer than the plan.
+  bool bounds = true;
 };
 
 /// Quality of one layer of a plan. Loads in the unit of Problem::load, divided by gpu_speed.

@@ -121,6 +121,7 @@ void reference(benchmark::State& state, const Shape& shape, Ties ties, double ex
   Options options;
   options.policy = Policy::kReference;
   options.ties = ties;
+  options.bounds = false;
   Plan plan;
   Workspace workspace;
   double us = 0;
@@ -184,6 +185,7 @@ void incremental(benchmark::State& state, Shape shape, double sigma) {
 double plan_us(const Shape& shape, std::span<const double> load, Plan& plan, Workspace& workspace) {
   Options options;
   options.policy = Policy::kReference;
+  options.bounds = false;
   const Problem problem = problem_of(shape, load);
   double best = INFINITY;
   for (int run = 0; run < 9; ++run) {

@@ -62,17 +62,31 @@ Result<> check_load(const Problem& p) {
   return {};
 }
 
-Result<Scope> choose_scope(const Problem& p, const Options& options) {
-  const bool divides = p.num_groups % p.num_nodes == 0;
-  if (options.scope == Scope::kAuto) {
-    // Where experts must span nodes, or replicas exceed a node's GPUs, groups cannot stay whole.
-    return divides ? Scope::kHierarchical : Scope::kGlobal;
+// Can every live node take its share of the groups, whole?
+bool groups_fit(const Problem& p, const Layout& layout) {
+  const int nodes = layout.live_nodes();
+  const int group_size = p.num_experts / p.num_groups;
+  const int least = p.num_groups / nodes;
+  int may_take_more = 0;
+  for (int j = 0; j < nodes; ++j) {
+    const int fit = layout.slots_on(layout.gpus_of(j)) / group_size;
+    if (fit < least) return false;
+    may_take_more += fit > least;
   }
+  return may_take_more >= p.num_groups % nodes;
+}
+
+Result<Scope> choose_scope(const Problem& p, const Options& options, const Layout& layout) {
+  const bool divides = p.num_groups % p.num_nodes == 0;
   if (options.scope == Scope::kHierarchical && !divides) {
     return invalid("num_groups is {}; hierarchical scope needs a multiple of num_nodes {}",
                    p.num_groups, p.num_nodes);
   }
-  return options.scope;
+  if (options.scope != Scope::kAuto) return options.scope;
+  if (!divides || p.num_nodes == 1) return divides ? Scope::kHierarchical : Scope::kGlobal;
+  const bool possible = p.num_experts % p.num_groups != 0 ||  // an error, said later
+                        (p.pins.empty() && p.min_nodes_per_expert <= 1 && groups_fit(p, layout));
+  return possible ? Scope::kHierarchical : Scope::kGlobal;
 }
 
 Result<> check_groups(const Problem& p, Scope scope) {
@@ -215,11 +229,11 @@ int Layout::slots_on(std::span<const int> gpus) const {
 Result<> make_layout(const Problem& problem, const Options& options, Layout& layout) {
   TRY(check_sizes(problem));
   TRY(check_load(problem));
-  layout.scope = TRY(choose_scope(problem, options));
-  TRY(check_groups(problem, layout.scope));
   if (options.policy == Policy::kReference) TRY(check_reference(problem));
   TRY(fill_capacity(problem, layout));
   TRY(fill_speed_and_life(problem, layout));
+  layout.scope = TRY(choose_scope(problem, options, layout));
+  TRY(check_groups(problem, layout.scope));
   TRY(check_constraints(problem, layout));
   TRY(check_range("threads", options.threads, 1, 1024));
   if (options.steps_max < 0) return invalid("steps_max is {}; it must be >= 0", options.steps_max);

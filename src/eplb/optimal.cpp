@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 #include "eplb/bounds.h"
 #include "eplb/dispatch.h"
@@ -119,6 +118,13 @@ void put_piece(const Piece& piece, const Packing& placement, LayerPlan& plan) {
   plan.max_time = std::max(plan.max_time, placement.max_time());
 }
 
+Result<double> equal_lower_bound(const Problem& problem, const Layout& layout, int layer) {
+  const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
+  const double bound = lower_bound(whole.front().cell);
+  if (layout.scope == Scope::kGlobal || layout.live_nodes() == 1) return bound;
+  return std::max(bound, TRY(assign_groups(problem, layout, layer)).lower_bound);
+}
+
 Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout, int layer) {
   const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
   const Cell& cell = whole.front().cell;
@@ -129,47 +135,83 @@ Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout
 }
 
 // Hierarchical scope: branch and bound over the assignments of groups to nodes. The best assignment
-// by what is known is solved, which proves larger bounds for its sets of groups; then another one
-// may be the best. It ends when none can beat the plan at hand, or the effort is spent.
-Result<LayerPlan> plan_groups(const Problem& problem, const Layout& layout, int layer,
-                              Dispatch dispatch, Effort& effort, Rng rng,
-                              std::vector<Piece>& pieces) {
-  constexpr int kRoundsMax = 64;
-  GroupSearch search(problem, layout, layer, dispatch);
-  std::optional<LayerPlan> best;
-  double bound = 0;
-  for (int round = 0; round < kRoundsMax; ++round) {
-    const GroupAssignment groups = TRY(search.best());
-    bound = groups.lower_bound;
-    if (best && (best->cut_short || effort.steps_max <= 0 || bound == 0 ||
-                 bound >= best->max_time * (1 - kCloseEnough))) {
-      break;
+// by what is known is solved, with half of the effort that is left, which proves larger bounds for
+// its sets of groups; then another one may be the best. When none can beat the plan at hand, it
+// gets the rest.
+class GroupPlanner {
+ public:
+  GroupPlanner(const Problem& problem, const Layout& layout, int layer, Dispatch dispatch, Rng rng)
+      : problem_(problem),
+        layout_(layout),
+        layer_(layer),
+        dispatch_(dispatch),
+        rng_(rng),
+        search_(problem, layout, layer, dispatch) {}
+
+  /// `pieces` becomes what the plan's layer falls apart into.
+  Result<LayerPlan> run(Effort effort, std::vector<Piece>& pieces) {
+    constexpr int kRoundsMax = 64;
+    for (int round = 0; round < kRoundsMax; ++round) {
+      const GroupAssignment groups = TRY(search_.best());
+      bound_ = groups.lower_bound;
+      const bool closed = bound_ == 0 || bound_ >= best_.max_time * (1 - kCloseEnough);
+      if (round > 0 && (closed || effort.steps_max <= 0 || best_.cut_short)) break;
+      TRY(solve(groups.node_of, effort, round));
+      // Times with equal split do not decide between assignments here.
+      if (dispatch_ == Dispatch::kWeighted) break;
     }
-    std::vector<Piece> tried = split_layer(problem, layout, layer, groups.node_of);
-    LayerPlan plan;
-    plan.experts_on.resize(problem.num_gpus);
-    double tried_bound = 0;
-    for (int j = 0; j < layout.live_nodes() && dispatch == Dispatch::kEqual; ++j) {
-      const double cell_bound = lower_bound(tried[j].cell);
-      search.raise(groups.node_of, j, cell_bound);
-      tried_bound = std::max(tried_bound, cell_bound);
+    if (effort.steps_max > 0 && !best_.cut_short) {
+      improve_worst(cells_, bound_, effort, rng_.fork(kRoundsMax), best_);
+      best_.max_time = 0;
+      for (size_t i = 0; i < pieces_.size(); ++i) put_piece(pieces_[i], cells_[i].placement, best_);
     }
-    if (best && tried_bound >= best->max_time * (1 - kCloseEnough)) continue;
-    std::vector<Candidate> cells;
-    for (const Piece& piece : tried) cells.push_back(TRY(start_cell(piece.cell, effort, plan)));
-    for (int j = 0; j < layout.live_nodes() && dispatch == Dispatch::kEqual; ++j) {
-      search.raise(groups.node_of, j, cells[j].bound);
-    }
-    improve_worst(cells, bound, effort, rng.fork(round), plan);
-    for (size_t i = 0; i < tried.size(); ++i) put_piece(tried[i], cells[i].placement, plan);
-    if (best && plan.max_time >= best->max_time) continue;
-    best = std::move(plan);
-    pieces = std::move(tried);
-    if (dispatch == Dispatch::kWeighted) break;  // times with equal split do not decide here
+    best_.lower_bound = bound_;
+    pieces = std::move(pieces_);
+    return std::move(best_);
   }
-  best->lower_bound = bound;
-  return *std::move(best);
-}
+
+ private:
+  Result<> solve(const std::vector<int>& node_of, Effort& effort, int round) {
+    std::vector<Piece> pieces = split_layer(problem_, layout_, layer_, node_of);
+    const bool first = round == 0;
+    double bound = 0;
+    for (int j = 0; j < layout_.live_nodes() && dispatch_ == Dispatch::kEqual; ++j) {
+      const double cell_bound = lower_bound(pieces[j].cell);
+      search_.raise(node_of, j, cell_bound);
+      bound = std::max(bound, cell_bound);
+    }
+    if (!first && bound >= best_.max_time * (1 - kCloseEnough)) return {};
+    LayerPlan plan;
+    plan.experts_on.resize(problem_.num_gpus);
+    Effort half = effort;
+    half.steps_max = (effort.steps_max + 1) / 2;
+    effort.steps_max -= half.steps_max;
+    std::vector<Candidate> cells;
+    for (const Piece& piece : pieces) cells.push_back(TRY(start_cell(piece.cell, half, plan)));
+    for (int j = 0; j < layout_.live_nodes() && dispatch_ == Dispatch::kEqual; ++j) {
+      search_.raise(node_of, j, cells[j].bound);
+    }
+    improve_worst(cells, bound_, half, rng_.fork(round), plan);
+    effort.steps_max += std::max<int64_t>(half.steps_max, 0);
+    for (size_t i = 0; i < pieces.size(); ++i) put_piece(pieces[i], cells[i].placement, plan);
+    if (!first && plan.max_time >= best_.max_time) return {};
+    best_ = std::move(plan);
+    cells_ = std::move(cells);
+    pieces_ = std::move(pieces);  // the cells stay where they are
+    return {};
+  }
+
+  const Problem& problem_;
+  const Layout& layout_;
+  int layer_;
+  Dispatch dispatch_;
+  Rng rng_;
+  GroupSearch search_;
+  double bound_ = 0;
+  LayerPlan best_;
+  std::vector<Piece> pieces_;
+  std::vector<Candidate> cells_;
+};
 
 Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
                              Dispatch dispatch, const Effort& total, Rng rng) {
@@ -179,7 +221,7 @@ Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int l
   std::vector<Piece> pieces;
   LayerPlan plan;
   if (layout.scope == Scope::kHierarchical && layout.live_nodes() > 1) {
-    plan = TRY(plan_groups(problem, layout, layer, dispatch, effort, rng, pieces));
+    plan = TRY(GroupPlanner(problem, layout, layer, dispatch, rng).run(effort, pieces));
     plan.lower_bound = std::max(plan.lower_bound, lower_bound(cell));
   } else {
     plan.experts_on.resize(problem.num_gpus);

@@ -44,6 +44,10 @@ Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int l
 /// GPUs, and in hierarchical scope the best assignment of groups.
 Result<double> weighted_lower_bound(const Problem& problem, const Layout& layout, int layer);
 
+/// The bound that plan_layer() starts from, without planning: no plan of this layer with equal
+/// split is better.
+Result<double> equal_lower_bound(const Problem& problem, const Layout& layout, int layer);
+
 /// Puts the placement of a piece into the plan of its layer.
 void put_piece(const Piece& piece, const Packing& placement, LayerPlan& plan);
 

@@ -433,7 +433,9 @@ TEST(Optimal, HierarchicalGapsAreClosedByTryingOtherAssignments) {
     expect_sound(plan);
     closed += plan.quality[0].gap < 1e-4;
   }
-  EXPECT_GE(closed, 36);
+  // In the others the bound allows two replicas of an expert on one GPU, which a plan must not
+  // have.
+  EXPECT_GE(closed, 30);
 }
 
 }  // namespace

@@ -380,6 +380,9 @@ Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem
   shape_plan(plan, problem, layout, options);
   if (options.policy == Policy::kReference) {
     plan_by_reference(plan, work, pool, problem, options);
+    for (int layer = 0; layer < plan.num_layers && options.bounds; ++layer) {
+      plan.quality[layer].lower_bound = TRY(equal_lower_bound(problem, layout, layer));
+    }
   } else {
     Planner planner(problem, layout, options, pool);
     std::vector<LayerPlan> planned =

@@ -111,6 +111,7 @@ TEST(BadInput, Constraints) {
   EXPECT_SAYS(h.error(), "failed_gpus names GPU 4");
   Fixture i;
   i.problem.min_nodes_per_expert = 2;
+  i.options.scope = Scope::kHierarchical;
   EXPECT_SAYS(i.error(), "use the global scope");
   i.options.scope = Scope::kGlobal;
   i.problem.min_nodes_per_expert = 3;
@@ -144,6 +145,37 @@ TEST(Rebalance, DefaultPolicyIsTheBestForTheInput) {
   EXPECT_EQ(rebalance(f.problem, {}, &plan)->policy, Policy::kIncremental);
   f.problem.num_groups = 1;
   EXPECT_EQ(rebalance(f.problem)->scope, Scope::kGlobal);
+}
+
+TEST(Rebalance, AutoScopeGivesWayToConstraints) {
+  Fixture f;
+  const std::vector<Pin> pins{{-1, 0, 3}};
+  f.problem.pins = pins;
+  EXPECT_EQ(rebalance(f.problem)->scope, Scope::kGlobal);
+  f.problem.pins = {};
+  f.problem.min_nodes_per_expert = 2;
+  EXPECT_EQ(rebalance(f.problem)->scope, Scope::kGlobal);
+  f.problem.min_nodes_per_expert = 1;
+  f.problem.num_replicas = 12;  // six slots a node; three when a GPU fails, for four experts
+  EXPECT_EQ(rebalance(f.problem)->scope, Scope::kHierarchical);
+  const std::vector<int> failed{0};
+  f.problem.failed_gpus = failed;
+  EXPECT_EQ(rebalance(f.problem)->scope, Scope::kGlobal);
+  f.options.scope = Scope::kHierarchical;
+  EXPECT_SAYS(f.error(), "do not fit the slots of 2 live nodes whole");
+}
+
+TEST(Rebalance, TheReferenceIsBoundedToo) {
+  Fixture f;
+  for (size_t i = 0; i < f.load.size(); ++i) f.load[i] = static_cast<double>(1 + i * i % 7);
+  f.options.policy = Policy::kReference;
+  const Plan published = *rebalance(f.problem, f.options);
+  f.options.policy = Policy::kOptimal;
+  const Plan optimal = *rebalance(f.problem, f.options);
+  for (int layer = 0; layer < 2; ++layer) {
+    EXPECT_GT(published.quality[layer].lower_bound, 0);
+    EXPECT_LE(published.quality[layer].lower_bound, optimal.quality[layer].max * (1 + 1e-12));
+  }
 }
 
 TEST(Rebalance, AllZeroLoadIsBalanced) {
@@ -191,6 +223,7 @@ TEST(Rebalance, ReferenceAllocatesNothingAfterTheFirstCall) {
     Options options;
     options.policy = Policy::kReference;
     options.ties = ties;
+    options.bounds = false;
     Plan plan;
     Workspace workspace;
     ASSERT_TRUE(rebalance_into(plan, workspace, p, options).has_value());

@@ -83,8 +83,9 @@ Result<std::string> totals(const EplbArgs& args, const Planned& planned) {
 std::string worst_layers(const eplb::Plan& plan, bool with_moves) {
   std::vector<int> order(plan.num_layers);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return plan.quality[a].imbalance > plan.quality[b].imbalance;
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    const double x = plan.quality[a].imbalance, y = plan.quality[b].imbalance;
+    return x != y ? x > y : a < b;
   });
   const size_t shown = std::min(order.size(), kLayersShown);
   Table table;

@@ -1,4 +1,5 @@
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -179,8 +180,8 @@ TEST(Evaluate, ConservesLoadOnRandomPlans) {
   Rng rng(7);
   for (int round = 0; round < 200; ++round) {
     const int experts = 1 + static_cast<int>(rng.below(12));
-    std::vector<int32_t> slots;
-    for (int e = 0; e < experts; ++e) slots.push_back(e);
+    std::vector<int32_t> slots(experts);
+    std::iota(slots.begin(), slots.end(), 0);
     while (slots.size() % 4 != 0 || rng.chance(0.8)) {
       slots.push_back(rng.chance(0.1) ? -1 : static_cast<int>(rng.below(experts)));
     }

@@ -7,6 +7,7 @@
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace hadal::cli {
 namespace {
@@ -34,7 +35,8 @@ CommandInfo sample() {
 
 /// What bash offers for a command line that ends where the cursor is; "-" if there is no bash.
 std::string completed(const std::string& words, const std::string& directory = "/nonexistent") {
-  const std::string path = testing::TempDir() + "hadal_completion_test.bash";
+  const std::string path =
+      fmt::format("{}hadal_completion_test.{}.bash", testing::TempDir(), ::getpid());
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "w"), std::fclose);
   std::fputs(bash_completion(sample()).c_str(), file.get());
   fmt::print(file.get(),

@@ -123,6 +123,7 @@ class ConfigVisitor {
     const int64_t type_max = std::in_range<int64_t>(Limits::max())
                                  ? static_cast<int64_t>(Limits::max())
                                  : std::numeric_limits<int64_t>::max();
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): a number, not a character
     const auto type_min = static_cast<int64_t>(Limits::min());
     return {&value,
             range.min > static_cast<double>(type_min) ? static_cast<int64_t>(range.min) : type_min,

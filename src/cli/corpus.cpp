@@ -4,24 +4,24 @@
 // a string literal of this size would take the compiler minutes.
 asm(R"(
 .section .rodata
-.global hadal_corpus_begin
-.global hadal_corpus_end
-hadal_corpus_begin:
+.global kHadalCorpusBegin
+.global kHadalCorpusEnd
+kHadalCorpusBegin:
 .incbin ")" HADAL_CORPUS R"("
-hadal_corpus_end:
+kHadalCorpusEnd:
 .byte 0
 .previous
 )");
 
 extern "C" {
-extern const char hadal_corpus_begin[];
-extern const char hadal_corpus_end[];
+extern const char kHadalCorpusBegin[];
+extern const char kHadalCorpusEnd[];
 }
 
 namespace hadal::cli {
 
 std::string_view corpus() {
-  return {hadal_corpus_begin, static_cast<size_t>(hadal_corpus_end - hadal_corpus_begin)};
+  return {kHadalCorpusBegin, static_cast<size_t>(kHadalCorpusEnd - kHadalCorpusBegin)};
 }
 
 }  // namespace hadal::cli

@@ -277,6 +277,7 @@ class Demo {
     for (const eplb::Plan* plan : {&contiguous_, &optimal_}) {
       const eplb::Evaluation& score = scores.emplace_back(TRY(eplb::evaluate(*plan, before_)));
       auto& mean = means.emplace_back();
+      mean.reserve(kGate.layers);
       for (int layer = 0; layer < kGate.layers; ++layer) {
         const double* row = score.gpu_load.data() + static_cast<size_t>(layer) * kGpus;
         mean.push_back(*std::max_element(row, row + kGpus) / score.imbalance[layer]);

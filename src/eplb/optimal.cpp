@@ -187,6 +187,7 @@ class GroupPlanner {
     half.steps_max = (effort.steps_max + 1) / 2;
     effort.steps_max -= half.steps_max;
     std::vector<Candidate> cells;
+    cells.reserve(pieces.size());
     for (const Piece& piece : pieces) cells.push_back(TRY(start_cell(piece.cell, half, plan)));
     for (int j = 0; j < layout_.live_nodes() && dispatch_ == Dispatch::kEqual; ++j) {
       search_.raise(node_of, j, cells[j].bound);
@@ -214,27 +215,27 @@ class GroupPlanner {
 };
 
 Result<LayerPlan> plan_layer(const Problem& problem, const Layout& layout, int layer,
-                             Dispatch dispatch, const Effort& total, Rng rng) {
-  Effort effort = total;
+                             Dispatch dispatch, const Effort& effort, Rng rng) {
+  Effort left = effort;
   const std::vector<Piece> whole = split_layer(problem, layout, layer, {});
   const Cell& cell = whole.front().cell;
   std::vector<Piece> pieces;
   LayerPlan plan;
   if (layout.scope == Scope::kHierarchical && layout.live_nodes() > 1) {
-    plan = TRY(GroupPlanner(problem, layout, layer, dispatch, rng).run(effort, pieces));
+    plan = TRY(GroupPlanner(problem, layout, layer, dispatch, rng).run(left, pieces));
     plan.lower_bound = std::max(plan.lower_bound, lower_bound(cell));
   } else {
     plan.experts_on.resize(problem.num_gpus);
     std::vector<Candidate> cells;
-    cells.push_back(TRY(start_cell(cell, effort, plan)));
+    cells.push_back(TRY(start_cell(cell, left, plan)));
     plan.lower_bound = cells.front().bound;
-    improve_worst(cells, 0, effort, rng, plan);
+    improve_worst(cells, 0, left, rng, plan);
     put_piece(whole.front(), cells.front().placement, plan);
   }
   if (dispatch == Dispatch::kWeighted) {
     plan.lower_bound = TRY(weighted_lower_bound(problem, layout, layer));
     for (const Piece& piece : pieces.empty() ? whole : pieces) {
-      TRY(improve_split(piece, plan, total, rng.next()));
+      TRY(improve_split(piece, plan, effort, rng.next()));
     }
   }
   return plan;

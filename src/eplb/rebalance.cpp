@@ -364,41 +364,41 @@ Result<> validate(const Problem& problem, const Options& options) {
 }
 
 Result<> rebalance_into(Plan& plan, Workspace& workspace, const Problem& problem,
-                        const Options& given, const Plan* previous) {
-  Options options = given;
-  if (options.policy == Policy::kAuto) {
-    options.policy = previous != nullptr ? Policy::kIncremental : Policy::kOptimal;
+                        const Options& options, const Plan* previous) {
+  Options used = options;
+  if (used.policy == Policy::kAuto) {
+    used.policy = previous != nullptr ? Policy::kIncremental : Policy::kOptimal;
   }
-  if (options.policy == Policy::kIncremental && previous == nullptr) {
+  if (used.policy == Policy::kIncremental && previous == nullptr) {
     return fail(Code::kInvalidArgument, "the incremental policy needs a previous plan");
   }
   Workspace::Impl& work = workspace.impl();
   const Layout& layout = work.layout;
-  TRY(make_layout(problem, options, work.layout));
+  TRY(make_layout(problem, used, work.layout));
   if (previous != nullptr) TRY(check_previous(*previous, problem, layout));
-  ThreadPool& pool = work.pool_of(std::min(options.threads, problem.num_layers));
-  shape_plan(plan, problem, layout, options);
-  if (options.policy == Policy::kReference) {
-    plan_by_reference(plan, work, pool, problem, options);
-    for (int layer = 0; layer < plan.num_layers && options.bounds; ++layer) {
+  ThreadPool& pool = work.pool_of(std::min(used.threads, problem.num_layers));
+  shape_plan(plan, problem, layout, used);
+  if (used.policy == Policy::kReference) {
+    plan_by_reference(plan, work, pool, problem, used);
+    for (int layer = 0; layer < plan.num_layers && used.bounds; ++layer) {
       plan.quality[layer].lower_bound = TRY(equal_lower_bound(problem, layout, layer));
     }
   } else {
-    Planner planner(problem, layout, options, pool);
+    Planner planner(problem, layout, used, pool);
     std::vector<LayerPlan> planned =
-        TRY(options.policy == Policy::kOptimal ? planner.fresh(1) : planner.incremental(*previous));
+        TRY(used.policy == Policy::kOptimal ? planner.fresh(1) : planner.incremental(*previous));
     for (int layer = 0; layer < plan.num_layers; ++layer) {
       number_slots(plan, layer, planned[layer], previous);
       plan.quality[layer].lower_bound = planned[layer].lower_bound;
       plan.cut_short |= planned[layer].cut_short;
     }
     TRY(index_plan(plan));
-    if (previous != nullptr && options.policy == Policy::kOptimal) {
+    if (previous != nullptr && used.policy == Policy::kOptimal) {
       TRY(align_to(*previous, plan, problem));
     }
   }
   score(plan, problem, layout, previous);
-  if (options.dispatch == Dispatch::kWeighted) TRY(split(plan, problem, layout));
+  if (used.dispatch == Dispatch::kWeighted) TRY(split(plan, problem, layout));
   return {};
 }
 

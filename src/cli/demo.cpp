@@ -285,6 +285,7 @@ class Demo {
       summaries.push_back(fmt::format("max/mean {:.3f}", score.gpu.imbalance));
     }
     std::vector<eplb::HeatPanel> panels;
+    panels.reserve(2);
     for (int i = 0; i < 2; ++i) {
       panels.push_back({.title = i == 0 ? "before: contiguous, no replicas" : "after: optimal plan",
                         .summary = summaries[i],

@@ -75,7 +75,8 @@ int exit_code(const Error& error);
 
 }  // namespace hadal
 
-/// The value of a Result, or a return of its error from the enclosing function.
+/// The value of a Result, or a return of its error from the enclosing function. Not inside a braced
+/// list after a member that owns memory: g++ 12 then forgets to destroy that member.
 #define TRY(...)                                              \
   ({                                                          \
     auto try_result_ = (__VA_ARGS__);                         \

@@ -70,6 +70,9 @@ struct GpuView {
   /// The union of the activities of a class, clipped to the window.
   IntervalSet busy(Class kind) const;
   IntervalSet busy() const;  // of all
+  std::string_view name_of(const Activity& a) const { return trace->names[a.name]; }
+  /// How a kernel was launched; null for copies and memsets, or where the trace does not say.
+  const Launch* launch_of(const Activity& a) const;
 };
 
 /// Builds the view. Deterministic; linear but for the sorts. CUDA graphs: one launch call may have

@@ -34,7 +34,7 @@ struct Rule {
   std::string pattern;
   Class kind = Class::kCompute;
   Role role = Role::kNone;
-  std::string library;  // "DeepEP", "NCCL", ...; may be empty
+  std::string library;  // "DeepEP", "NCCL", ...; "custom" for rules of a file
 };
 
 struct Classified {
@@ -49,12 +49,12 @@ class Rules {
   /// The built-in rules: DeepEP (also under its internal names), NCCL, RCCL, NVSHMEM, HCCL, oneCCL,
   /// MSCCL, PPLX, custom and fused all-reduce, multimem.
   Rules();
-  /// Rules of a TOML file before the built-in ones:
-  ///   [[rule]]
-  ///   match = "my_all_to_all"
-  ///   class = "communication"    # or compute, memory
-  ///   role = "transfer"          # communication only: transfer (default), barrier, layout
-  ///   library = "mine"           # optional
+  /// A TOML file with lists of patterns, tried before the built-in rules, in this order:
+  ///   compute = ["^my_gemm"]           # not communication, whatever the built-in rules say
+  ///   barrier = ["my_barrier"]
+  ///   layout = ["count_tokens"]
+  ///   transfer = ["my_all_to_all"]
+  ///   memory = ["my_memcpy_kernel"]
   static Result<Rules> read(const std::string& path);
   static Result<Rules> parse(std::string_view toml, const std::string& path);
 

@@ -59,6 +59,7 @@ std::vector<Activity> collect(const Trace& trace, const Rules& rules, const Wind
   std::vector<Activity> found;
   for (const Track& track : trace.tracks) {
     if (track.kind != TrackKind::kGpu) continue;
+    if (window.device >= 0 && track.device != window.device) continue;
     for (uint32_t row = track.begin; row < track.end; ++row) {
       if (!is_gpu_activity(e.category[row]) || e.phase[row] != Phase::kComplete ||
           !in_time(trace, row) || e.end_ns(row) < window.start_ns ||

@@ -46,10 +46,11 @@ struct Region {
   std::vector<uint32_t> activities;          // indices into GpuView::activities, ascending
 };
 
-/// The stretch of time that an analysis looks at. Activities that reach into it count with the part
-/// inside.
+/// The stretch of time and the device that an analysis looks at. Activities that reach into it
+/// count with the part inside.
 struct Window {
   int64_t start_ns = INT64_MIN, end_ns = INT64_MAX;
+  int device = -1;  // -1: all of them
   std::string description = "whole trace";
 };
 

@@ -266,6 +266,15 @@ Command& Command::texts(const std::string& names, std::vector<std::string>& valu
   return remember(option);
 }
 
+Command& Command::files(const std::string& name, std::vector<std::string>& value,
+                        const std::string& help) {
+  CLI::Option* option = app_->add_option(name, value, help);
+  option->type_name("FILE")->type_size(1)->expected(1, -1);
+  remember(option);
+  tree_->extras[last_].is_file = true;
+  return *this;
+}
+
 Command& Command::choice(const std::string& names, size_t& value,
                          std::span<const std::string_view> choices, const std::string& help) {
   const std::vector<std::string> allowed(choices.begin(), choices.end());

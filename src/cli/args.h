@@ -72,6 +72,8 @@ class Command {
   Command& text(const std::string& names, std::string& value, const std::string& help,
                 const std::string& shown = "TEXT");
   Command& file(const std::string& names, std::string& value, const std::string& help);
+  /// One or more files, as the last positional argument.
+  Command& files(const std::string& name, std::vector<std::string>& value, const std::string& help);
   Command& integer(const std::string& names, int& value, const std::string& help, int least = 0,
                    int most = std::numeric_limits<int>::max());
   Command& integer(const std::string& names, std::optional<int>& value, const std::string& help,

@@ -7,6 +7,7 @@
 namespace hadal::cli {
 
 void add_eplb(Command& root);
+void add_trace(Command& root);
 void add_demo(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
@@ -17,5 +18,8 @@ void add_eplb_plan(Command& eplb);
 void add_eplb_evaluate(Command& eplb);
 void add_eplb_show(Command& eplb);
 void add_eplb_simulate(Command& eplb);
+
+// The verbs of `hadal trace`.
+void add_trace_views(Command& trace);  // summary, kernels, streams, regions, overlap, gates, ...
 
 }  // namespace hadal::cli

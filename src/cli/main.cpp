@@ -11,8 +11,8 @@
 
 namespace {
 
-using namespace hadal;       // NOLINT(google-build-using-namespace)
-using namespace hadal::cli;  // NOLINT(google-build-using-namespace)
+using namespace hadal;
+using namespace hadal::cli;
 
 int report(const Error& error) {
   fmt::print(stderr, "hadal: {}\n", error.message);
@@ -25,6 +25,7 @@ int run(std::span<const char* const> arguments) {
   CommandTree tree("hadal", "One stack for mixture-of-experts models, from disks to tensor cores.");
   Command root = tree.root();
   add_demo(root);
+  add_trace(root);
   add_eplb(root);
   add_doctor(root);
   add_completion(root, tree);

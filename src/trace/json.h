@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -14,5 +15,8 @@ using Json = nlohmann::ordered_json;
 constexpr double us(int64_t ns) {
   return static_cast<double>(ns) / 1000.0;
 }
+
+/// As text, two blanks a level; invalid UTF-8 is replaced.
+std::string dump(const Json& json);
 
 }  // namespace hadal::trace

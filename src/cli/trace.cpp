@@ -1,0 +1,12 @@
+// hadal trace: the group of its verbs.
+#include "cli/commands.h"
+
+namespace hadal::cli {
+
+void add_trace(Command& root) {
+  Command trace =
+      root.add("trace", "Analyse PyTorch profiler traces: where time goes, what to change");
+  add_trace_views(trace);
+}
+
+}  // namespace hadal::cli

@@ -50,18 +50,19 @@ struct Pin {
 /// What to balance, and where. Spans must outlive the call only.
 struct Problem {
   int num_layers = 0;
-  int num_experts = 0;           // E, per layer
-  int num_replicas = 0;          // R >= E: slots in the whole cluster
-  int num_groups = 1;            // G divides E
-  int num_nodes = 1;             // N divides D
-  int num_gpus = 1;              // D
-  std::span<const double> load;  // [num_layers][num_experts], finite and >= 0
+  int num_experts = 0;                // E, per layer
+  int num_replicas = 0;               // R >= E: slots in the whole cluster
+  int num_groups = 1;                 // G divides E
+  int num_nodes = 1;                  // N divides D
+  int num_gpus = 1;                   // D
+  std::span<const double> load = {};  // [num_layers][num_experts], finite and >= 0
 
   // Constraints; leave empty what does not apply. kReference supports none of them.
-  std::span<const int> gpu_capacity;  // [D] slots, sum R; default R/D, the first R%D one more
-  std::span<const double> gpu_speed;  // [D] > 0, relative; the load of a GPU counts as load / speed
-  std::span<const int> failed_gpus;   // their slots stay empty (-1)
-  std::span<const Pin> pins;
+  std::span<const int> gpu_capacity = {};  // [D] slots, sum R; default R/D, the first R%D one more
+  std::span<const double> gpu_speed =
+      {};  // [D] > 0, relative; the load of a GPU counts as load / speed
+  std::span<const int> failed_gpus = {};  // their slots stay empty (-1)
+  std::span<const Pin> pins = {};
   int min_nodes_per_expert = 1;     // replicas on at least this many nodes (global scope only)
   int max_replicas_per_expert = 0;  // 0: no limit but the number of live GPUs
 };
@@ -105,7 +106,7 @@ struct Options {
 
   /// kIncremental: at most so much per call, over all layers, by MoveCost. Negative: no limit.
   double moves_max = -1;
-  MoveCost move_cost;
+  MoveCost move_cost = {};
   /// kIncremental stops spending moves on a layer that is within this of a fresh plan's imbalance.
   double tolerance = 0.01;
 

@@ -36,10 +36,10 @@ struct Sheet {
   std::string id;     // "kernels"
   std::string title;  // "Kernels by total time"
   std::vector<Column> columns;
-  std::vector<std::vector<Cell>> rows;
-  std::vector<Interval>
-      intervals;  // empty, or for each row the time to look at (empty interval: none)
-  std::vector<std::string> notes;  // sentences below the table
+  std::vector<std::vector<Cell>> rows = {};
+  std::vector<Interval> intervals =
+      {};  // empty, or for each row the time to look at (empty interval: none)
+  std::vector<std::string> notes = {};  // sentences below the table
 
   void add(std::vector<Cell> row) { rows.push_back(std::move(row)); }
   void add(std::vector<Cell> row, Interval interval) {

@@ -21,10 +21,7 @@ Sheet summary_sheet(const Summary& s) {
               .title = "Where the time goes",
               .columns = {{"part", "part", Unit::kText},
                           {"time_us", "us", Unit::kTime},
-                          {"percent", "of span", Unit::kPercent}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"percent", "of span", Unit::kPercent}}};
   const auto add = [&](std::string_view part, int64_t ns) {
     sheet.add({cell(part), cell(ns), cell(s.percent_of_span(ns))});
   };
@@ -47,10 +44,7 @@ Sheet streams_sheet(const GpuView& view, const std::vector<StreamUse>& streams) 
                           {"sum_us", "sum us", Unit::kTime},
                           {"host_wait_us", "host wait us", Unit::kTime},
                           {"kernel_wait_us", "kernel wait us", Unit::kTime},
-                          {"other_wait_us", "other wait us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"other_wait_us", "other wait us", Unit::kTime}}};
   for (const StreamUse& s : streams) {
     const char* carries = s.communication_events > s.compute_events ? "communication"
                           : s.compute_events > 0                    ? "compute"
@@ -77,10 +71,7 @@ Sheet gaps_sheet(const GpuView& view, const std::vector<StreamUse>& streams, siz
                           {"cause", "cause", Unit::kText},
                           {"after", "after", Unit::kText},
                           {"before", "before", Unit::kText},
-                          {"region", "region", Unit::kText}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"region", "region", Unit::kText}}};
   std::vector<std::pair<Gap, int64_t>> all;
   for (const StreamUse& s : streams) {
     for (const Gap& gap : s.gaps) all.emplace_back(gap, s.stream);
@@ -113,10 +104,7 @@ Sheet kernels_sheet(const KernelTable& table) {
                           {"min_us", "min us", Unit::kTime},
                           {"max_us", "max us", Unit::kTime},
                           {"alone_us", "alone us", Unit::kTime},
-                          {"name", "full name", Unit::kText}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"name", "full name", Unit::kText}}};
   for (const KernelRow& row : table.kernels) {
     sheet.add({row.short_name, cell(name(row.kind)), cell(row.family), cell(row.time.count),
                cell(row.time.sum_ns), cell(share(row.time.sum_ns, table.sum_ns)),
@@ -134,10 +122,7 @@ Sheet families_sheet(const KernelTable& table) {
                           {"sum_us", "sum us", Unit::kTime},
                           {"percent", "of sum", Unit::kPercent},
                           {"mean_us", "mean us", Unit::kTime},
-                          {"alone_us", "alone us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"alone_us", "alone us", Unit::kTime}}};
   for (const KernelRow& row : table.families) {
     sheet.add({cell(row.family), cell(row.time.count), cell(row.time.sum_ns),
                cell(share(row.time.sum_ns, table.sum_ns)), cell(row.time.mean_ns),
@@ -153,10 +138,7 @@ Sheet roles_sheet(const CommUse& use) {
                           {"count", "count", Unit::kCount},
                           {"sum_us", "sum us", Unit::kTime},
                           {"percent", "of communication", Unit::kPercent},
-                          {"exposed_us", "exposed us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"exposed_us", "exposed us", Unit::kTime}}};
   for (const RoleUse& role : use.roles) {
     const bool communicates = role.role != Role::kLayout;
     sheet.add({cell(name(role.role)), cell(role.count), cell(role.sum_ns),
@@ -177,10 +159,7 @@ Sheet comm_kernels_sheet(const CommUse& use) {
                           {"min_us", "min us", Unit::kTime},
                           {"max_us", "max us", Unit::kTime},
                           {"alone_us", "alone us", Unit::kTime},
-                          {"name", "full name", Unit::kText}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"name", "full name", Unit::kText}}};
   for (const KernelRow& row : use.kernels) {
     sheet.add({row.short_name, cell(name(row.role)), cell(row.time.count), cell(row.time.sum_ns),
                cell(row.time.median_ns), cell(row.time.min_ns), cell(row.time.max_ns),
@@ -196,8 +175,6 @@ Sheet role_growth_sheet(const CommUse& use) {
                           {"role", "role", Unit::kText},
                           {"sum_us", "sum us", Unit::kTime},
                           {"growth_us", "growth us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
               .notes = {"growth: slope of the least-squares line over the instances"}};
   size_t instances = 0;
   for (const RoleInRegions& row : use.by_region) instances = std::max(instances, row.sum_ns.size());
@@ -224,8 +201,6 @@ Sheet unclassified_sheet(const CommUse& use) {
                           {"count", "count", Unit::kCount},
                           {"sum_us", "sum us", Unit::kTime},
                           {"name", "full name", Unit::kText}},
-              .rows = {},
-              .intervals = {},
               .notes = {"counted as compute; if one of them communicates, name it in a rules file "
                         "(--rules)"}};
   for (const KernelRow& row : use.unclassified) {
@@ -246,10 +221,7 @@ Sheet regions_sheet(const std::vector<RegionUse>& uses) {
                           {"barrier_us", "barrier us", Unit::kTime},
                           {"exposed_us", "exposed us", Unit::kTime},
                           {"start_us", "start us", Unit::kTime},
-                          {"end_us", "end us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"end_us", "end us", Unit::kTime}}};
   for (const RegionUse& use : uses) {
     const bool ran = use.events > 0;
     sheet.add(
@@ -264,10 +236,7 @@ Sheet regions_sheet(const std::vector<RegionUse>& uses) {
 Sheet grid_sheet(const PhaseGrid& grid, const std::vector<RegionUse>& uses) {
   Sheet sheet{.id = "grid",
               .title = "Phases by layers, busy us",
-              .columns = {{"phase", "phase", Unit::kText}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+              .columns = {{"phase", "phase", Unit::kText}}};
   const int columns = std::min(grid.num_layers, kGridColumnsMax);
   for (int i = 0; i < columns; ++i) {
     sheet.columns.push_back({fmt::format("busy_{}_us", i), fmt::format("#{}", i), Unit::kTime});
@@ -289,10 +258,7 @@ Sheet grid_sheet(const PhaseGrid& grid, const std::vector<RegionUse>& uses) {
 Sheet overlap_sheet(const OverlapMatrix& m) {
   Sheet sheet{.id = "overlap",
               .title = "Time that two phases run together, us",
-              .columns = {{"phase", "phase", Unit::kText}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+              .columns = {{"phase", "phase", Unit::kText}}};
   const size_t n = m.phases.size(), columns = std::min<size_t>(n, kGridColumnsMax);
   for (size_t q = 0; q < columns; ++q) {
     sheet.columns.push_back({m.phases[q] + "_us", m.phases[q], Unit::kTime});
@@ -313,10 +279,7 @@ Sheet phases_sheet(const OverlapMatrix& m) {
                           {"busy_us", "busy us", Unit::kTime},
                           {"hidden_us", "hidden comm us", Unit::kTime},
                           {"exposed_us", "exposed comm us", Unit::kTime},
-                          {"hidden_percent", "hidden", Unit::kPercent}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"hidden_percent", "hidden", Unit::kPercent}}};
   for (size_t p = 0; p < m.phases.size(); ++p) {
     const int64_t communication = m.hidden_ns[p] + m.exposed_ns[p];
     sheet.add({m.phases[p], cell(m.busy_ns[p]), cell(m.hidden_ns[p]), cell(m.exposed_ns[p]),
@@ -335,8 +298,6 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
                           {"released_region", "region", Unit::kText},
                           {"released_kernel", "kernel", Unit::kText},
                           {"start_us", "start us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
               .notes = {"that the activity which ended last caused the start is inferred from the "
                         "times"}};
   for (const Gate& gate : all) {
@@ -366,10 +327,7 @@ Sheet launches_sheet(const GpuView& view, const LaunchUse& use) {
                           {"run_ahead_median_us", "run-ahead us", Unit::kTime},
                           {"queue_max", "queue max", Unit::kCount},
                           {"queue_mean", "queue mean", Unit::kNumber},
-                          {"queue_full_us", "queue full us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"queue_full_us", "queue full us", Unit::kTime}}};
   for (const StreamLaunches& s : use.streams) {
     sheet.add({fmt::format("{}", view.trace->tracks[s.track].stream), cell(s.delay.count),
                cell(s.delay.median_ns), cell(s.delay.p95_ns), cell(s.delay.min_ns),
@@ -392,10 +350,7 @@ Sheet api_sheet(const LaunchUse& use) {
                           {"launches", "launches", Unit::kCount},
                           {"sum_us", "sum us", Unit::kTime},
                           {"mean_us", "mean us", Unit::kTime},
-                          {"max_us", "max us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
-              .notes = {}};
+                          {"max_us", "max us", Unit::kTime}}};
   for (const ApiRow& row : use.api) {
     sheet.add({row.name, cell(row.time.count), cell(row.launches), cell(row.time.sum_ns),
                cell(row.time.mean_ns), cell(row.time.max_ns)});
@@ -410,8 +365,6 @@ Sheet blocking_sheet(const GpuView& view, const LaunchUse& use) {
                           {"start_us", "start us", Unit::kTime},
                           {"duration_us", "duration us", Unit::kTime},
                           {"gpu_idle_us", "GPU idle us", Unit::kTime}},
-              .rows = {},
-              .intervals = {},
               .notes = {"a host that waits while the GPU works costs nothing"}};
   const Events& e = view.trace->events;
   for (const BlockingCall& call : use.blocking) {

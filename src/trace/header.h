@@ -1,0 +1,35 @@
+// What stands around the array of events: the document's other members.
+//
+// They come before and after traceEvents (the distributedInfo of traces on demand comes after), so
+// the scan is called for both sides.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "trace/document.h"
+#include "trace/trace.h"
+
+namespace hadal::trace {
+
+/// The members' values as text. Of members of one name the last counts; one of more than 4 MiB is
+/// passed over.
+using Members = std::map<std::string, std::string, std::less<>>;
+
+enum class MembersEnd : uint8_t {
+  kEvents,     // `offset` is after the '[' of traceEvents
+  kObjectEnd,  // after the document's '}'
+  kDocumentEnd,
+  kError,  // at something that is no member
+};
+
+/// Reads members from `offset`, which is inside of the document's object.
+MembersEnd scan_members(Window& window, uint64_t& offset, Members& members);
+
+/// Fills what the members say: devices, distributed setup, name, hints; base_ns becomes
+/// baseTimeNanoseconds. What has another type than expected is ignored.
+void apply_members(const Members& members, Trace& trace);
+
+}  // namespace hadal::trace

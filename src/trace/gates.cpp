@@ -126,6 +126,7 @@ Json to_json(const GpuView& view, const std::vector<Gate>& all) {
                   {"stream", view.trace->tracks[gate.track].stream},
                   {"kind", name(gate.kind)},
                   {"wait_us", us(gate.wait_ns())},
+                  {"stall_us", us(gate.stall_ns)},
                   {"start_us", us(gate.start_ns)},
                   {"released_by", nullptr}};
     if (gate.released_by != kNone) {

@@ -8,8 +8,9 @@
 //            waited for that activity (through an event), from the moment its own stream was free
 //   host     it was launched last: the host was late
 //   unknown  nothing ended or was launched within kReleaseNs: a cause that the trace does not show
-// The blamed activity is the one that ended last; that it *caused* the start is inferred from the
-// time, for traces do not record which event a stream waits on.
+// Of a wait, the *stall* is the part in which no stream computed: a stream that sleeps while the
+// others work costs nothing. The blamed activity is the one that ended last; that it *caused* the
+// start is inferred from the time, for traces do not record which event a stream waits on.
 #pragma once
 
 #include <string>
@@ -33,13 +34,16 @@ struct Gate {
   uint32_t released_by = kNone;  // the activity that ended last (own, other); kNone: none did
   int64_t free_ns = 0;           // end of what ran before on the stream; the start if nothing did
   int64_t start_ns = 0;
+  int64_t stall_ns = 0;  // of the wait, with no computation on the device
   int64_t wait_ns() const { return start_ns - free_ns; }
 };
 
-/// Sorted by wait, longest first, then time. A region that is the first on its stream has wait 0.
+/// Sorted by stall, then wait, longest first, then time. A region that is the first on its stream
+/// has wait 0.
 std::vector<Gate> gates(const GpuView& view);
 
-/// [{region, index, stream, kind, wait_us, start_us, released_by: {kernel, region, index, stream}}]
+/// [{region, index, stream, kind, wait_us, stall_us, start_us, released_by: {kernel, region, index,
+/// stream}}]
 Json to_json(const GpuView& view, const std::vector<Gate>& gates);
 
 /// "attn(B)#3"; "(no region)" for kNone.

@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 8> kWrappers = {"device_kernel",
                                                        "_scatter_gather_elementwise_kernel"};
 
 // Types and plumbing inside of those arguments that say nothing.
-constexpr std::array<std::string_view, 22> kPlumbing = {"gpu_kernel_impl",
+constexpr std::array<std::string_view, 26> kPlumbing = {"gpu_kernel_impl",
                                                         "gpu_kernel_impl_nocast",
                                                         "BinaryFunctor",
                                                         "AUnaryFunctor",
@@ -43,7 +43,11 @@ constexpr std::array<std::string_view, 22> kPlumbing = {"gpu_kernel_impl",
                                                         "char",
                                                         "false",
                                                         "true",
-                                                        "double"};
+                                                        "double",
+                                                        "BFloat16",
+                                                        "Half",
+                                                        "OpaqueType",
+                                                        "bfloat16_t"};
 
 bool is_identifier(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '~';

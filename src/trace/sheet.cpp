@@ -83,8 +83,11 @@ std::string text(const Sheet& sheet, int width, size_t rows_max) {
   const size_t num_rows = std::min(sheet.rows.size(), rows_max);
   std::vector<std::vector<std::string>> lines(num_rows + 1);
   std::vector<size_t> widths;
+  std::vector<Unit> units;
   for (size_t c = 0; c < sheet.columns.size(); ++c) {
     const Column& column = sheet.columns[c];
+    if (!column.in_text) continue;
+    units.push_back(column.unit);
     const bool fraction = column.unit == Unit::kTime && is_fraction(sheet, c);
     lines[0].push_back(column.title);
     size_t widest = code_points(column.title);
@@ -102,7 +105,7 @@ std::string text(const Sheet& sheet, int width, size_t rows_max) {
   while (total() > static_cast<size_t>(std::max(width, 20))) {
     size_t widest = widths.size();
     for (size_t c = 0; c < widths.size(); ++c) {
-      if (sheet.columns[c].unit == Unit::kText && widths[c] > kTextColumnMin &&
+      if (units[c] == Unit::kText && widths[c] > kTextColumnMin &&
           (widest == widths.size() || widths[c] > widths[widest])) {
         widest = c;
       }
@@ -118,7 +121,7 @@ std::string text(const Sheet& sheet, int width, size_t rows_max) {
       const std::string field = shortened(line[c], widths[c]);
       const std::string padding(widths[c] - code_points(field), ' ');
       if (c > 0) shown_line += kGap;
-      shown_line += sheet.columns[c].unit == Unit::kText ? field + padding : padding + field;
+      shown_line += units[c] == Unit::kText ? field + padding : padding + field;
     }
     shown_line.erase(shown_line.find_last_not_of(' ') + 1);
     out += shown_line + "\n";

@@ -30,6 +30,7 @@ struct Column {
   std::string key;    // of CSV and JSON: "sum_us"
   std::string title;  // for people: "sum us"
   Unit unit = Unit::kText;
+  bool in_text = true;  // false: too wide for a terminal; in CSV, JSON and the report only
 };
 
 struct Sheet {

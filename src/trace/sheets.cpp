@@ -94,17 +94,17 @@ Sheet kernels_sheet(const KernelTable& table) {
   Sheet sheet{.id = "kernels",
               .title = "Kernels by total time",
               .columns = {{"short_name", "kernel", Unit::kText},
-                          {"class", "class", Unit::kText},
+                          {"class", "class", Unit::kText, false},
                           {"family", "family", Unit::kText},
                           {"count", "count", Unit::kCount},
                           {"sum_us", "sum us", Unit::kTime},
                           {"percent", "of sum", Unit::kPercent},
                           {"mean_us", "mean us", Unit::kTime},
-                          {"median_us", "median us", Unit::kTime},
-                          {"min_us", "min us", Unit::kTime},
+                          {"median_us", "median us", Unit::kTime, false},
+                          {"min_us", "min us", Unit::kTime, false},
                           {"max_us", "max us", Unit::kTime},
                           {"alone_us", "alone us", Unit::kTime},
-                          {"name", "full name", Unit::kText}}};
+                          {"name", "full name", Unit::kText, false}}};
   for (const KernelRow& row : table.kernels) {
     sheet.add({row.short_name, cell(name(row.kind)), cell(row.family), cell(row.time.count),
                cell(row.time.sum_ns), cell(share(row.time.sum_ns, table.sum_ns)),
@@ -159,7 +159,7 @@ Sheet comm_kernels_sheet(const CommUse& use) {
                           {"min_us", "min us", Unit::kTime},
                           {"max_us", "max us", Unit::kTime},
                           {"alone_us", "alone us", Unit::kTime},
-                          {"name", "full name", Unit::kText}}};
+                          {"name", "full name", Unit::kText, false}}};
   for (const KernelRow& row : use.kernels) {
     sheet.add({row.short_name, cell(name(row.role)), cell(row.time.count), cell(row.time.sum_ns),
                cell(row.time.median_ns), cell(row.time.min_ns), cell(row.time.max_ns),
@@ -200,7 +200,7 @@ Sheet unclassified_sheet(const CommUse& use) {
               .columns = {{"short_name", "kernel", Unit::kText},
                           {"count", "count", Unit::kCount},
                           {"sum_us", "sum us", Unit::kTime},
-                          {"name", "full name", Unit::kText}},
+                          {"name", "full name", Unit::kText, false}},
               .notes = {"counted as compute; if one of them communicates, name it in a rules file "
                         "(--rules)"}};
   for (const KernelRow& row : use.unclassified) {
@@ -293,12 +293,14 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
               .title = "What the regions waited for",
               .columns = {{"region", "region", Unit::kText},
                           {"stream", "stream", Unit::kText},
+                          {"stall_us", "stall us", Unit::kTime},
                           {"wait_us", "wait us", Unit::kTime},
                           {"kind", "released by", Unit::kText},
                           {"released_region", "region", Unit::kText},
                           {"released_kernel", "kernel", Unit::kText},
                           {"start_us", "start us", Unit::kTime}},
-              .notes = {"that the activity which ended last caused the start is inferred from the "
+              .notes = {"stall: the part of a wait in which no stream computed",
+                        "that the activity which ended last caused the start is inferred from the "
                         "times"}};
   for (const Gate& gate : all) {
     Cell region, kernel;
@@ -307,10 +309,10 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
       region = region_label(view, by.region);
       kernel = short_name(view.name_of(by));
     }
-    sheet.add(
-        {region_label(view, gate.region), fmt::format("{}", view.trace->tracks[gate.track].stream),
-         cell(gate.wait_ns()), cell(name(gate.kind)), region, kernel, cell(gate.start_ns)},
-        {gate.free_ns, gate.start_ns});
+    sheet.add({region_label(view, gate.region),
+               fmt::format("{}", view.trace->tracks[gate.track].stream), cell(gate.stall_ns),
+               cell(gate.wait_ns()), cell(name(gate.kind)), region, kernel, cell(gate.start_ns)},
+              {gate.free_ns, gate.start_ns});
   }
   return sheet;
 }

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/rng.h"
-#include "trace/test_trace.h"
+#include "trace/hand_trace.h"
 
 namespace hadal::trace {
 namespace {
@@ -36,7 +36,7 @@ void expect_exact(const TraceDiff& d) {
 }
 
 TEST(Diff, SharesTheSpanOut) {
-  TestTrace t;
+  HandTrace t;
   t.kernel(7, "a", 0, 100).kernel(7, "b", 150, 50);
   t.kernel(8, "c", 90, 70);                              // owns 100-150; then b started first
   t.kernel(20, "ncclKernel", 50, 200);                   // owns 200-250
@@ -49,7 +49,7 @@ TEST(Diff, SharesTheSpanOut) {
 }
 
 TEST(Diff, SplitsByCountAndDuration) {
-  TestTrace before, after;
+  HandTrace before, after;
   before.kernel(7, "x", 0, 100).kernel(7, "x", 100, 100).kernel(7, "gone", 200, 30);
   after.kernel(7, "x", 0, 160).kernel(7, "x", 160, 160).kernel(7, "x", 320, 160);
   after.kernel(7, "fresh", 500, 5);
@@ -70,8 +70,8 @@ TEST(Diff, SplitsByCountAndDuration) {
 TEST(Diff, RandomTracesAddUpAndTurnAround) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
     Rng rng(seed);
-    TestTrace sides[2];
-    for (TestTrace& t : sides) {
+    HandTrace sides[2];
+    for (HandTrace& t : sides) {
       t.add(Category::kUserAnnotation, -1, "attn", 0, 400);
       t.add(Category::kUserAnnotation, -1, "mlp", 400, 400);
       t.add(Category::kUserAnnotation, -1, "attn", 800, 100);
@@ -110,7 +110,7 @@ TEST(Diff, RandomTracesAddUpAndTurnAround) {
 }
 
 TEST(Diff, MatchesRegionsByNameAndIndex) {
-  TestTrace before, after;
+  HandTrace before, after;
   before.add(Category::kUserAnnotation, -1, "attn", 0, 10);
   before.launched(7, "k", 20, 100, 5);
   after.add(Category::kUserAnnotation, -1, "attn", 0, 10);
@@ -127,7 +127,7 @@ TEST(Diff, MatchesRegionsByNameAndIndex) {
 }
 
 TEST(Diff, NothingAtAll) {
-  const Trace none = TestTrace().trace();
+  const Trace none = HandTrace().trace();
   const TraceDiff d = diff(gpu_view(none, Rules()), gpu_view(none, Rules()));
   expect_exact(d);
   EXPECT_EQ(to_json(d)["delta"]["span_us"], 0);

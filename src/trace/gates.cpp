@@ -105,8 +105,15 @@ std::vector<Gate> gates(const GpuView& view) {
     }
     if (latest[at] == kNone || a.end_ns >= view.activities[latest[at]].end_ns) latest[at] = i;
   }
-  std::ranges::sort(all, {},
-                    [](const Gate& g) { return std::tuple(-g.wait_ns(), g.start_ns, g.activity); });
+  const IntervalSet compute = view.busy(Class::kCompute);
+  for (Gate& gate : all) {
+    const auto after = std::ranges::lower_bound(compute, gate.start_ns, {}, &Interval::start);
+    const int64_t computed = after == compute.begin() ? INT64_MIN : std::prev(after)->end;
+    gate.stall_ns = gate.start_ns - std::clamp(computed, gate.free_ns, gate.start_ns);
+  }
+  std::ranges::sort(all, {}, [](const Gate& g) {
+    return std::tuple(-g.stall_ns, -g.wait_ns(), g.start_ns, g.activity);
+  });
   return all;
 }
 

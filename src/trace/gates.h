@@ -8,9 +8,10 @@
 //            waited for that activity (through an event), from the moment its own stream was free
 //   host     it was launched last: the host was late
 //   unknown  nothing ended or was launched within kReleaseNs: a cause that the trace does not show
-// Of a wait, the *stall* is the part in which no stream computed: a stream that sleeps while the
-// others work costs nothing. The blamed activity is the one that ended last; that it *caused* the
-// start is inferred from the time, for traces do not record which event a stream waits on.
+// Of a wait, the *stall* is its end in which no stream computed, up to the start: a stream that
+// sleeps while others work costs nothing. The blamed activity is the one that ended last; that it
+// *caused* the start is inferred from the time, for traces do not record which event a stream waits
+// on.
 #pragma once
 
 #include <string>
@@ -34,7 +35,7 @@ struct Gate {
   uint32_t released_by = kNone;  // the activity that ended last (own, other); kNone: none did
   int64_t free_ns = 0;           // end of what ran before on the stream; the start if nothing did
   int64_t start_ns = 0;
-  int64_t stall_ns = 0;  // of the wait, with no computation on the device
+  int64_t stall_ns = 0;  // the end of the wait, without computation on the device
   int64_t wait_ns() const { return start_ns - free_ns; }
 };
 

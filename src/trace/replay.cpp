@@ -571,7 +571,7 @@ Result<Change> parse_change(std::string_view text) {
     change.factor = *factor;
     return change;
   }
-  const std::optional<int64_t> time = parse_time(value);
+  const std::optional<int64_t> time = parse_duration(value);
   if (!time || *time < 0 || (change.what == Change::What::kHost && *time != 0)) {
     return fail(Code::kInvalidArgument,
                 fmt::format("the what-if \"{}\" has the time \"{}\"; it must be 0{}", text, value,

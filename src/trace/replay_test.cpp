@@ -8,7 +8,7 @@
 
 #include "base/rng.h"
 #include "trace/critical.h"
-#include "trace/test_trace.h"
+#include "trace/hand_trace.h"
 
 namespace hadal::trace {
 namespace {
@@ -51,8 +51,8 @@ void expect_explained(const ReplayGraph& graph) {
 
 /// Two streams: a (0-100), then b of the other stream released by it (103-203), which releases c
 /// (205-255) of the first one; d (300-310) is launched late.
-TestTrace two_streams() {
-  TestTrace t;
+HandTrace two_streams() {
+  HandTrace t;
   t.launched(7, "a", 100 * kUs, 100 * kUs, 10 * kUs);
   t.launched(20, "ncclDevKernel_b", 203 * kUs, 100 * kUs, 12 * kUs);
   t.launched(7, "c", 305 * kUs, 50 * kUs, 14 * kUs);
@@ -108,10 +108,10 @@ TEST(Replay, PathRunsThroughTheHost) {
 }
 
 /// a, a wait of the host for it, then the launch of b.
-TestTrace with_sync(const std::string& call) {
-  TestTrace t;
+HandTrace with_sync(const std::string& call) {
+  HandTrace t;
   t.launched(7, "a", 100 * kUs, 100 * kUs, 10 * kUs);
-  t.add(Category::kRuntime, TestTrace::kThread, call, 20 * kUs, 185 * kUs);
+  t.add(Category::kRuntime, HandTrace::kThread, call, 20 * kUs, 185 * kUs);
   t.launched(7, "b", 220 * kUs, 10 * kUs, 215 * kUs);
   return t;
 }
@@ -137,7 +137,7 @@ TEST(Replay, HostMovesWithWhatItWaitedFor) {
 }
 
 TEST(Replay, SilenceUntilABarrierEndsIsAWait) {
-  TestTrace t;
+  HandTrace t;
   t.launched(7, "internode::notify_dispatch", 20 * kUs, 300 * kUs, 10 * kUs);
   t.launched(7, "internode::dispatch", 330 * kUs, 100 * kUs, 305 * kUs);
   const Trace trace = t.trace();
@@ -153,7 +153,7 @@ TEST(Replay, SilenceUntilABarrierEndsIsAWait) {
 }
 
 TEST(Replay, OverlapInAStreamIsKept) {
-  TestTrace t;
+  HandTrace t;
   t.kernel(7, "a", 0, 100).kernel(7, "b", 97, 100).kernel(7, "c", 197, 0).kernel(7, "d", 197, 10);
   const Trace trace = t.trace();
   const GpuView view = gpu_view(trace, Rules());
@@ -164,7 +164,7 @@ TEST(Replay, OverlapInAStreamIsKept) {
 }
 
 TEST(Replay, NothingAtAll) {
-  const Trace trace = TestTrace().trace();
+  const Trace trace = HandTrace().trace();
   const GpuView view = gpu_view(trace, Rules());
   const ReplayGraph graph = replay_graph(view);
   expect_explained(graph);
@@ -175,7 +175,7 @@ TEST(Replay, NothingAtAll) {
 TEST(Replay, RandomTracesAreExplained) {
   for (uint64_t seed = 0; seed < 300; ++seed) {
     Rng rng(seed);
-    TestTrace t;
+    HandTrace t;
     const int64_t range = seed % 3 == 0 ? 40 : 100'000;  // many ties, or few
     const uint64_t count = rng.below(60);
     for (uint64_t i = 0; i < count; ++i) {
@@ -208,7 +208,7 @@ TEST(Replay, RandomTracesAreExplained) {
 }
 
 TEST(Replay, AbsurdTimesDoNotOverflow) {
-  TestTrace t;
+  HandTrace t;
   constexpr int64_t kLong = INT64_MAX / 4;
   t.kernel(7, "a", 0, kLong).kernel(7, "b", kLong, kLong).launched(8, "c", 2 * kLong, kLong, 5);
   t.add(Category::kRuntime, -1, "cudaDeviceSynchronize", 10, 3 * kLong);

@@ -299,7 +299,7 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
                           {"released_region", "region", Unit::kText},
                           {"released_kernel", "kernel", Unit::kText},
                           {"start_us", "start us", Unit::kTime}},
-              .notes = {"stall: the part of a wait in which no stream computed",
+              .notes = {"stall: the end of a wait in which no stream computed",
                         "that the activity which ended last caused the start is inferred from the "
                         "times"}};
   for (const Gate& gate : all) {

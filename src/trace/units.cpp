@@ -27,7 +27,7 @@ std::optional<double> parse(std::string_view text, std::span<const Unit> units) 
 
 }  // namespace
 
-std::optional<int64_t> parse_time(std::string_view text) {
+std::optional<int64_t> parse_duration(std::string_view text) {
   constexpr Unit kUnits[] = {{"", 1e3}, {"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}};
   const std::optional<double> ns = parse(text, kUnits);
   if (!ns || std::abs(*ns) > 9e18) return std::nullopt;

@@ -9,7 +9,7 @@ namespace hadal::trace {
 
 /// A time in nanoseconds: a number with ns, us, ms or s; microseconds where there is no unit.
 /// Nothing if the text is not such a number or does not fit.
-std::optional<int64_t> parse_time(std::string_view text);
+std::optional<int64_t> parse_duration(std::string_view text);
 
 /// A plain number, or one with B, KB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024). Nothing
 /// if the text is not such a number.

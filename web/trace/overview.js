@@ -1,0 +1,70 @@
+'use strict';
+// The strip above the timeline: the whole trace, each pixel column stacked of computation, hidden and
+// exposed communication; a lens shows and moves what the timeline shows.
+
+class Overview {
+  constructor(timeline) {
+    this.t = timeline;
+    this.strip = $('overview').querySelector('.strip');
+    this.canvas = this.strip.querySelector('canvas');
+    this.lens = this.strip.querySelector('.lens');
+    this.strip.addEventListener('pointerdown', event => this.grab(event));
+  }
+
+  /** Only when the size, the theme or the rank changed. */
+  paint() {
+    const width = Math.round(this.strip.clientWidth * devicePixelRatio);
+    const height = Math.round(this.strip.clientHeight * devicePixelRatio);
+    this.canvas.width = width;
+    this.canvas.height = height;
+    const c = this.canvas.getContext('2d'), {theme, model} = this.t, rank = this.t.mainRank;
+    const {sets} = rank, pixel = model.end / width;
+    const colors = [[sets.compute, theme.classes[0]], [sets.memory, theme.classes[2]],
+      [sets.overlap, theme.classes[1]], [sets.exposed, theme.exposed]];
+    // Computation fills from below; communication hidden behind it hangs from above; exposed communication,
+    // which excludes both, takes the whole height.
+    for (let x = 0; x < width; ++x) {
+      const a = x * pixel - rank.offset, b = a + pixel;
+      const [compute, memory, overlap, exposed] = colors.map(([set]) => lengthIn(set, a, b) / pixel);
+      const bar = (color, from, to) => {
+        if (to <= from) return;
+        c.fillStyle = color;
+        c.fillRect(x, from * height, 1, (to - from) * height);
+      };
+      c.globalAlpha = 0.75;
+      bar(colors[0][1], 1 - 0.55 * compute, 1);
+      bar(colors[1][1], 1 - 0.55 * memory * (1 - compute), 1);
+      bar(colors[2][1], 0.45 - 0.35 * overlap, 0.45);
+      c.globalAlpha = 1;
+      if (exposed > 0) {
+        c.globalAlpha = Math.min(1, 0.35 + 0.65 * exposed);
+        bar(colors[3][1], 0.1, 1);
+      }
+    }
+    c.globalAlpha = 1;
+    this.move();
+  }
+
+  move() {
+    const {view, model} = this.t, width = this.strip.clientWidth;
+    const x0 = clamp(view.start / model.end, 0, 1) * width, x1 = clamp(view.end / model.end, 0, 1) * width;
+    this.lens.style.transform = `translateX(${x0}px)`;
+    this.lens.style.width = `${Math.max(2, x1 - x0)}px`;
+  }
+
+  grab(event) {
+    const box = this.strip.getBoundingClientRect(), at = x => (x - box.left) / box.width * this.t.model.end;
+    const {view} = this.t, length = view.end - view.start;
+    let from = at(event.clientX);
+    if (from < view.start || from > view.end) this.t.show(from - length / 2, from + length / 2, false);
+    const move = e => {
+      const now = at(e.clientX);
+      this.t.show(view.start + now - from, view.start + now - from + length, false);
+      from = now;
+    };
+    this.strip.setPointerCapture(event.pointerId);
+    this.strip.onpointermove = move;
+    this.strip.onpointerup = this.strip.onpointercancel = () => { this.strip.onpointermove = null; };
+    event.preventDefault();
+  }
+}

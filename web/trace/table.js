@@ -1,0 +1,106 @@
+'use strict';
+// Tables that sort and copy, and heat maps: the generic content of the analyses' tabs.
+
+const ROWS_AT_ONCE = 500;
+
+function cellText(value, digits = 3) {
+  if (value === null || value === undefined) return '–';
+  return typeof value === 'number' ? plainNumber(value, digits) : shown(String(value));
+}
+
+function csv(columns, rows) {
+  const quote = v => v === null || v === undefined ? '' : /[",\n\r]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v);
+  const head = columns.map(c => quote(c.key ?? c.title));
+  return [head, ...rows.map(row => row.map(quote))].map(line => line.join(',')).join('\n') + '\n';
+}
+
+async function copyText(text, button) {
+  const said = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'Copied';
+  } catch {
+    // file:// pages of some browsers have no clipboard; an old way still works there.
+    const area = h('textarea', {value: text, className: 'offscreen'});
+    document.body.append(area);
+    area.select();
+    button.textContent = document.execCommand('copy') ? 'Copied' : 'Not allowed';
+    area.remove();
+  }
+  setTimeout(() => { button.textContent = said; }, 1200);
+}
+
+/** onInterval(start_us, end_us, rank, label) when a row with an interval is clicked. */
+class Table {
+  constructor(table, onInterval) {
+    this.table = table;
+    this.onInterval = onInterval;
+    this.order = Array.from(table.rows.keys());
+    this.limit = ROWS_AT_ONCE;
+    this.numeric = table.columns.map((column, i) => column.align ? column.align === 'right'
+      : table.rows.slice(0, 50).some(row => typeof row[i] === 'number'));
+    const copy = h('button.copy', {onclick: e => copyText(csv(table.columns, this.order.map(i => table.rows[i])), e.target)}, 'Copy CSV');
+    this.head = h('tr');
+    this.rows = h('tbody');
+    this.element = h('section.table', h('header', h('h3', shown(table.title || '')), h('span.count', `${plainNumber(table.rows.length)} rows`), copy),
+      h('div.scroll', h('table', h('thead', this.head), this.rows)));
+    this.paintHead();
+    this.paint();
+  }
+
+  paintHead() {
+    this.head.replaceChildren(...this.table.columns.map((column, i) => {
+      const sorted = this.by === i ? (this.down ? ' ↓' : ' ↑') : '';
+      return h(this.numeric[i] ? 'th.num' : 'th', {'aria-sort': this.by === i ? (this.down ? 'descending' : 'ascending') : 'none'},
+        h('button', {onclick: () => this.sort(i)}, shown(column.title ?? column.key ?? ''), column.unit && h('em', ` ${shown(column.unit)}`), sorted));
+    }));
+  }
+
+  sort(i) {
+    this.down = this.by === i ? !this.down : this.numeric[i];
+    this.by = i;
+    const {rows} = this.table, sign = this.down ? -1 : 1;
+    this.order.sort((a, b) => {
+      const x = rows[a][i], y = rows[b][i];
+      if (x === null || y === null) return (x === null) - (y === null) || a - b;  // holes last, either way
+      const c = typeof x === 'number' && typeof y === 'number' ? x - y : String(x).localeCompare(String(y));
+      return sign * c || a - b;
+    });
+    this.paintHead();
+    this.paint();
+  }
+
+  paint() {
+    const {columns, rows, row_interval: interval, row_rank: rankColumn} = this.table;
+    const digits = columns.map((_, i) => rows.some(r => typeof r[i] === 'number' && !Number.isInteger(r[i])) ? 3 : 0);
+    const lines = this.order.slice(0, this.limit).map(k => {
+      const row = rows[k], zooms = interval && Number.isFinite(row[interval[0]]) && Number.isFinite(row[interval[1]]);
+      const go = () => this.onInterval(row[interval[0]], row[interval[1]], rankColumn === undefined ? 0 : row[rankColumn], String(row[0]));
+      return h(zooms ? 'tr.zooms' : 'tr', zooms && {tabIndex: 0, onclick: go, onkeydown: e => { if (e.key === 'Enter') go(); }},
+        row.map((value, i) => h(this.numeric[i] ? 'td.num' : 'td', {title: typeof value === 'string' && value.length > 40 ? shown(value, 1500) : ''},
+          cellText(value, digits[i]))));
+    });
+    if (this.order.length > this.limit) {
+      lines.push(h('tr', h('td.more', {colSpan: columns.length}, h('button', {onclick: () => { this.limit *= 10; this.paint(); }},
+        `Show more of ${plainNumber(this.order.length)} rows`))));
+    }
+    this.rows.replaceChildren(...lines);
+  }
+}
+
+/** A heat map: the darker the larger, zero and holes empty. */
+function heatMap(grid, onInterval) {
+  const value = cell => cell !== null && typeof cell === 'object' ? cell.value : cell;
+  const most = Math.max(1e-12, ...grid.cells.flat().map(value).filter(Number.isFinite));
+  const body = grid.cells.map((cells, r) => h('tr', h('th', {scope: 'row'}, shown(grid.rows[r] ?? '', 80)), cells.map((cell, c) => {
+    const v = value(cell), zooms = cell !== null && typeof cell === 'object' && Number.isFinite(cell.start_us);
+    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0;
+    return h(zooms ? 'td.zooms' : 'td', {
+      style: {'--share': share.toFixed(3)}, className: (zooms ? 'zooms ' : '') + (share > 0.55 ? 'strong' : ''),
+      title: `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}: ${cellText(v)} ${grid.unit || ''}`,
+      onclick: zooms ? () => onInterval(cell.start_us, cell.end_us, 0, `${grid.rows[r]} ${grid.columns[c]}`) : null,
+    }, Number.isFinite(v) ? plainNumber(v, Math.abs(v) < 10 ? 2 : 0) : '');
+  })));
+  return h('section.heat', h('header', h('h3', shown(grid.title || '')), grid.unit && h('span.count', shown(grid.unit))),
+    h('div.scroll', h('table', h('thead', h('tr', h('th'), grid.columns.map(c => h('th', shown(c, 80))))), h('tbody', body))));
+}

@@ -20,7 +20,8 @@ void add_eplb_show(Command& eplb);
 void add_eplb_simulate(Command& eplb);
 
 // The verbs of `hadal trace`.
-void add_trace_views(Command& trace);  // summary, kernels, streams, regions, overlap, gates, ...
+void add_trace_views(Command& trace);    // summary, kernels, streams, regions, overlap, gates, ...
+void add_trace_reports(Command& trace);  // report, findings, check, info
 void add_trace_generate(Command& trace);
 
 }  // namespace hadal::cli

@@ -156,17 +156,15 @@ void find_exposed(const Analyses& a, FindingList& out) {
 
   const int64_t small = a.summary.exposed_communication_ns - a.summary.structural_exposed_ns;
   if (small <= 0) return;
+  // No gain is claimed: the gaps themselves are a finding of their own (launch:kernel-wait).
   Finding f{.id = "exposed:launch-gaps"};
-  f.recoverable = subtract(a.summary.exposed, a.summary.structural_exposed);
+  const IntervalSet holes = subtract(a.summary.exposed, a.summary.structural_exposed);
   f.claim = fmt::format(
-      "{} us of exposed communication are {} holes of at most {} us between kernels that follow "
-      "one "
+      "{} us of exposed communication are {} holes of at most {} us between kernels that follow one "
       "another: not the schedule's fault",
-      text_us(small), f.recoverable.size(), kLaunchGapNs / 1000);
-  f.action =
-      "Leave it, unless the kernels before and after can be merged or launched by a CUDA graph or "
-      "with programmatic dependent launch.";
-  for (const Interval& time : f.recoverable) f.evidence.push_back({time, "hole between kernels"});
+      text_us(small), holes.size(), kLaunchGapNs / 1000);
+  f.action = "Leave it, unless kernels can be merged or their launches shortened.";
+  for (const Interval& time : holes) f.evidence.push_back({time, "hole between kernels"});
   out.push_back(std::move(f));
 }
 

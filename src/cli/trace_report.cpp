@@ -1,0 +1,302 @@
+// hadal trace report, findings, check, info.
+#include <cmath>
+#include <memory>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "cli/trace_input.h"
+#include "trace/findings.h"
+#include "trace/report.h"
+#include "trace/report_analyses.h"
+#include "trace/sheets.h"
+
+namespace hadal::cli {
+namespace {
+
+using trace::Json;
+
+struct ReportArgs : TraceArgs {
+  std::string output = "report.html";
+};
+
+Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
+  const auto traces = TRY(open_traces(args));
+  std::vector<trace::GpuView> ranks;
+  std::string title;
+  for (const auto& open : traces) {
+    ranks.push_back(open->view);
+    if (ranks.size() <= 3) title += (title.empty() ? "" : ", ") + open->trace.path;
+  }
+  if (ranks.size() > 3) title += fmt::format(" and {} more", ranks.size() - 3);
+  const Json analyses = trace::report_analyses(ranks);
+  TRY(trace::write_report(
+      {.ranks = ranks, .title = title, .analyses = &analyses, .clock_offsets_ns = {}},
+      args.output));
+  for (const auto& open : traces) terminal.print(headline(*open));
+  terminal.print(fmt::format("wrote {}\n", args.output));
+  for (const auto& open : traces) {
+    for (const std::string& note : open->notes) terminal.print("note: " + note + "\n");
+  }
+  return 0;
+}
+
+/// `text` in lines of at most `width` characters, each after `indent` blanks.
+std::string wrapped(std::string_view text, int width, int indent) {
+  std::string out(indent, ' ');
+  size_t used = static_cast<size_t>(indent);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    if (used > static_cast<size_t>(indent) && used + 1 + word.size() > static_cast<size_t>(width)) {
+      out += "\n" + std::string(indent, ' ');
+      used = static_cast<size_t>(indent);
+    } else if (used > static_cast<size_t>(indent)) {
+      out += ' ';
+      ++used;
+    }
+    out += word;
+    used += word.size();
+    at = end + 1;
+  }
+  return out + "\n";
+}
+
+Result<ExitCode> findings_command(const TraceArgs& args, Terminal& terminal) {
+  const auto open = TRY(open_trace(args));
+  const trace::Findings findings = trace::find(open->view);
+  if (args.json || args.csv) {
+    show(args,
+         {.headline = "",
+          .sheets = {trace::findings_sheet(findings)},
+          .json = trace::dump(to_json(findings)),
+          .notes = open->notes},
+         terminal);
+    return 0;
+  }
+  terminal.print(headline(*open));
+  terminal.print(fmt::format(
+      "{} findings; all ceilings together: {} us, {:.1f} % of the span\n", findings.list.size(),
+      trace::shown(trace::cell(findings.ceiling_ns), trace::Unit::kTime),
+      findings.span_ns == 0 ? 0.0
+                            : 100.0 * static_cast<double>(findings.ceiling_ns) /
+                                  static_cast<double>(findings.span_ns)));
+  const int width = std::min(terminal.width(), 110);
+  int shown = 0;
+  for (const trace::Finding& f : findings.list) {
+    if (shown++ == args.top) break;
+    terminal.print("\n" + terminal.bold(fmt::format(
+                              "{:>9} us  {}  ({}, {})",
+                              trace::shown(trace::cell(f.ceiling_ns), trace::Unit::kTime), f.id,
+                              trace::name(f.severity), trace::name(f.confidence))));
+    terminal.print("\n" + wrapped(f.claim, width, 2) + wrapped("-> " + f.action, width, 2));
+    if (!f.evidence.empty()) {
+      const trace::Evidence& e = f.evidence[0];
+      terminal.print(terminal.faint(fmt::format(
+          "  at {} us for {} us: {}{}", trace::shown(trace::cell(e.time.start), trace::Unit::kTime),
+          trace::shown(trace::cell(e.time.length()), trace::Unit::kTime), e.label,
+          f.evidence.size() > 1 ? fmt::format(", and {} more", f.evidence.size() - 1) : "")));
+      terminal.print("\n");
+    }
+  }
+  terminal.print("\nWhat this trace cannot tell\n");
+  for (const std::string& text : findings.cannot_tell)
+    terminal.print(wrapped("- " + text, width, 2));
+  for (const std::string& note : open->notes) terminal.print("note: " + note + "\n");
+  return 0;
+}
+
+struct CheckArgs : TraceArgs {
+  std::string max_exposed, min_overlap, max_idle;
+};
+
+/// "4%" or "4" of the span as a number.
+Result<double> parse_percent(std::string_view option, std::string_view text) {
+  std::string number(text.ends_with('%') ? text.substr(0, text.size() - 1) : text);
+  char* end = nullptr;
+  const double value = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !std::isfinite(value) || value < 0 || value > 100) {
+    return fail(Code::kInvalidArgument,
+                fmt::format("{} is \"{}\"; it must be a percentage from 0% to 100%", option, text));
+  }
+  return value;
+}
+
+Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
+  if (args.max_exposed.empty() && args.min_overlap.empty() && args.max_idle.empty()) {
+    return fail(Code::kInvalidArgument,
+                "nothing to check; give --max-exposed, --min-overlap or --max-idle");
+  }
+  struct Limit {
+    std::string_view option, what;
+    const std::string* text;
+    bool at_most;
+  };
+  const Limit limits[] = {{"--max-exposed", "exposed communication", &args.max_exposed, true},
+                          {"--min-overlap", "communication hidden", &args.min_overlap, false},
+                          {"--max-idle", "idle", &args.max_idle, true}};
+  std::array<double, 3> allowed{};
+  for (size_t i = 0; i < allowed.size(); ++i) {
+    if (!limits[i].text->empty())
+      allowed[i] = TRY(parse_percent(limits[i].option, *limits[i].text));
+  }
+  const auto traces = TRY(open_traces(args));
+  Json results = Json::array();
+  bool all_hold = true;
+  std::string text;
+  for (const auto& open : traces) {
+    const trace::Summary s = trace::summarize(open->view);
+    if (s.num_activities == 0) {
+      return fail(Code::kInvalidArgument,
+                  fmt::format("{}: no GPU work in this window, so there is nothing to check",
+                              open->trace.path));
+    }
+    const double overlap = s.overlap_percent() < 0 ? 100 : s.overlap_percent();
+    const double seen[] = {s.percent_of_span(s.exposed_communication_ns), overlap,
+                           s.percent_of_span(s.idle_ns)};
+    for (size_t i = 0; i < allowed.size(); ++i) {
+      if (limits[i].text->empty()) continue;
+      const bool holds = limits[i].at_most ? seen[i] <= allowed[i] : seen[i] >= allowed[i];
+      all_hold = all_hold && holds;
+      results.push_back({{"trace", open->trace.path},
+                         {"check", limits[i].option.substr(2)},
+                         {"percent", seen[i]},
+                         {"allowed_percent", allowed[i]},
+                         {"holds", holds}});
+      text += fmt::format("{}  {}: {} {:.2f} %, {} {:g} %\n", holds ? "ok    " : "BROKEN",
+                          open->trace.path, limits[i].what, seen[i],
+                          limits[i].at_most ? "at most" : "at least", allowed[i]);
+    }
+  }
+  terminal.print(args.json ? trace::dump({{"holds", all_hold}, {"checks", results}}) : text);
+  return all_hold ? 0 : 1;
+}
+
+Json info_json(const OpenTrace& open) {
+  const trace::Trace& t = open.trace;
+  const trace::Health& h = t.health;
+  Json categories = Json::object(), devices = Json::array(), losses = Json::array();
+  std::array<uint64_t, trace::kNumCategories> counts{};
+  for (const trace::Category c : t.events.category) ++counts[static_cast<size_t>(c)];
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) {
+      categories[std::string(trace::name(static_cast<trace::Category>(i)))] = counts[i];
+    }
+  }
+  for (const trace::Device& d : t.devices) {
+    devices.push_back(
+        {{"id", d.id},
+         {"name", d.name},
+         {"compute_capability", fmt::format("{}.{}", d.compute_major, d.compute_minor)},
+         {"sms", d.num_sms},
+         {"memory_bytes", d.memory_bytes}});
+  }
+  for (const trace::Loss& loss : h.losses) {
+    losses.push_back({{"offset", loss.offset}, {"reason", loss.reason}});
+  }
+  Json hints = Json::object();
+  for (const trace::Hint& hint : t.hints) hints[hint.name] = hint.value;
+  return {{"trace", t.path},
+          {"file_bytes", t.file_bytes},
+          {"document_bytes", t.document_bytes},
+          {"generation", trace::name(t.generation)},
+          {"events", t.events.size()},
+          {"flows", t.flows.size()},
+          {"names", t.names.size()},
+          {"tracks", t.tracks.size()},
+          {"rank", t.rank},
+          {"world_size", t.world_size},
+          {"backend", t.backend},
+          {"trace_name", t.trace_name},
+          {"hints", std::move(hints)},
+          {"base_unix_ns", t.base_ns},
+          {"resolution_ns", t.resolution_ns},
+          {"end_us", trace::us(t.end_ns)},
+          {"categories", std::move(categories)},
+          {"devices", std::move(devices)},
+          {"health",
+           {{"clean", h.clean()},
+            {"lost_events", h.lost_events},
+            {"losses", std::move(losses)},
+            {"truncated", h.truncated},
+            {"truncated_at", h.truncated ? Json(h.truncated_at) : Json()},
+            {"ignored_phases", h.ignored_phases},
+            {"unmatched_begins", h.unmatched_begins},
+            {"unmatched_ends", h.unmatched_ends},
+            {"zero_timestamps", h.zero_timestamps},
+            {"clipped_durations", h.clipped_durations},
+            {"overlapping_in_stream", h.overlapping_in_stream},
+            {"replaced_bytes", h.replaced_bytes}}}};
+}
+
+Result<ExitCode> info_command(const TraceArgs& args, Terminal& terminal) {
+  const auto traces = TRY(open_traces(args));
+  Json all = Json::array();
+  for (const auto& open : traces) all.push_back(info_json(*open));
+  if (args.json) {
+    terminal.print(trace::dump(all.size() == 1 ? all[0] : all));
+    return 0;
+  }
+  for (const Json& info : all) {
+    terminal.print(info["trace"].get<std::string>() + "\n");
+    Table table;
+    for (const auto& [key, value] : info.items()) {
+      if (key == "trace" || value.is_structured() || value == "" || value == -1) continue;
+      table.add({key, value.is_string() ? value.get<std::string>() : value.dump()});
+    }
+    terminal.print(table.text(2) + "  events by category\n");
+    Table categories, health;
+    for (const auto& [key, value] : info["categories"].items()) categories.add({key, value.dump()});
+    for (const auto& [key, value] : info["health"].items()) {
+      if (key == "losses" || value == 0 || value == false || value.is_null()) continue;
+      health.add({key, value.dump()});
+    }
+    terminal.print(categories.text(4) + "  health\n" + health.text(4));
+    for (const Json& loss : info["health"]["losses"]) {
+      terminal.print(fmt::format("    lost at byte {}: {}\n", loss["offset"].get<uint64_t>(),
+                                 loss["reason"].get<std::string>()));
+    }
+    if (!info["devices"].empty()) {
+      const Json& device = info["devices"][0];
+      terminal.print(fmt::format("  {} x {}, {} SMs\n", info["devices"].size(),
+                                 device["name"].get<std::string>(), device["sms"].get<int>()));
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_trace_reports(Command& parent) {
+  const auto report = std::make_shared<ReportArgs>();
+  Command report_verb = parent.add("report", "One offline HTML file: findings, tables, timeline");
+  add_trace_options(report_verb, *report);
+  report_verb.file("--output,-o", report->output, "The file to write; default report.html");
+  report_verb.run([report](Terminal& terminal) { return report_command(*report, terminal); });
+
+  const auto findings = std::make_shared<TraceArgs>();
+  Command findings_verb = parent.add("findings", "What to change, by what it could gain");
+  add_trace_options(findings_verb, *findings);
+  findings_verb.run(
+      [findings](Terminal& terminal) { return findings_command(*findings, terminal); });
+
+  const auto check = std::make_shared<CheckArgs>();
+  Command check_verb = parent.add("check", "Exit 1 where a limit is broken: for CI");
+  add_trace_options(check_verb, *check);
+  check_verb.group("Limits");
+  check_verb.text("--max-exposed", check->max_exposed, "Exposed communication, of the span",
+                  "PERCENT");
+  check_verb.text("--min-overlap", check->min_overlap, "Hidden share of communication", "PERCENT");
+  check_verb.text("--max-idle", check->max_idle, "Idle time, of the span", "PERCENT");
+  check_verb.run([check](Terminal& terminal) { return check_command(*check, terminal); });
+
+  const auto info = std::make_shared<TraceArgs>();
+  Command info_verb = parent.add("info", "What a trace file holds, and its health");
+  add_trace_options(info_verb, *info);
+  info_verb.run([info](Terminal& terminal) { return info_command(*info, terminal); });
+}
+
+}  // namespace hadal::cli

@@ -1,4 +1,5 @@
-// The native half of the Python package `hadal`: hadal.eplb over numpy arrays.
+// The native half of the Python package `hadal`: hadal.eplb over numpy arrays, and the module
+// itself. hadal.trace is in trace.cpp.
 //
 // Arguments are converted once, to float64 in C order, and not copied if they are that already.
 // Results are views of memory that the returned object owns. The interpreter's lock is released
@@ -29,6 +30,10 @@
 #include "eplb/eplb.h"
 
 namespace py = pybind11;
+
+namespace hadal::trace {
+void bind_trace(py::module_ module);  // trace.cpp
+}  // namespace hadal::trace
 
 namespace hadal::eplb {
 namespace {
@@ -477,6 +482,7 @@ PYBIND11_MODULE(_hadal, module) {
              kPlanDoc);
   module.def("evaluate", &evaluate_plan, py::arg("plan"), py::arg("load"), py::kw_only(),
              py::arg("gpu_speed") = py::tuple(), kEvaluateDoc);
+  trace::bind_trace(module.def_submodule("trace"));
 }
 
 }  // namespace

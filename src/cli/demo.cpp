@@ -1,6 +1,7 @@
 // hadal demo: the systems that exist, on real input, each feeding the next.
 //
-//   text -> a router -> expert loads -> three plans -> transfers -> drawings, and a trace of it all
+//   text -> a router -> expert loads -> three plans -> transfers -> drawings
+//   a generated training step -> its analysis; and the same for the trace of all this
 #include <filesystem>
 #include <memory>
 
@@ -13,6 +14,7 @@
 #include "base/threads.h"
 #include "cli/commands.h"
 #include "cli/corpus.h"
+#include "cli/demo_trace.h"
 #include "cli/eplb_input.h"
 #include "cli/gate.h"
 #include "cli/terminal.h"
@@ -54,6 +56,7 @@ class Demo {
       TRY(follow_drift());
       TRY(move_weights());
       TRY(simulate_windows());
+      TRY(look_at_a_step());
     }
     TRY(write_trace(profiler));
     print();
@@ -298,20 +301,33 @@ class Demo {
         path("heat.svg"), std::string_view(eplb::heatmap_svg("Expert load per GPU", panels)));
   }
 
+  Result<> look_at_a_step() {
+    return stage("analyse a training step", "analyse a step", [&]() -> Result<Row> {
+      return row_of(TRY(analyse_step(path("step.json"), path("step.html"))));
+    });
+  }
+
+  // The last stage reads the trace of those before it, so it is not in it.
   Result<> write_trace(const Profiler& profiler) {
-    const int64_t start = clock_.now_ns();
     TRY(profiler.write(path("trace.json")));
-    const std::string text = TRY(read_file(path("trace.json")));
-    const auto trace = nlohmann::json::parse(text, nullptr, false);
-    const bool sound = trace.is_object() && trace.contains("traceEvents");
-    const size_t events = sound ? trace["traceEvents"].size() : 0;
-    rows_.push_back({.system = "profiler",
-                     .ran = "trace this run",
-                     .on = fmt::format("{} threads", pool_.size()),
-                     .result = fmt::format("{} events", events),
-                     .check = events > rows_.size() && profiler.dropped() == 0,
-                     .seconds = static_cast<double>(clock_.now_ns() - start) * 1e-9});
-    return {};
+    const auto written = nlohmann::json::parse(TRY(read_file(path("trace.json"))), nullptr, false);
+    uint64_t events = 0;
+    if (written.is_object() && written.contains("traceEvents")) {
+      for (const auto& event : written["traceEvents"]) events += event.value("ph", "") != "M";
+    }
+    return stage("analyse this run", "analyse this run", [&]() -> Result<Row> {
+      Row row = row_of(TRY(analyse_run(path("trace.json"), path("trace.html"), events)));
+      row.check = row.check && events > rows_.size() && profiler.dropped() == 0;
+      return row;
+    });
+  }
+
+  static Row row_of(DemoTraceResult result) {
+    return {.system = "trace",
+            .ran = {},
+            .on = std::move(result.on),
+            .result = std::move(result.result),
+            .check = result.check};
   }
 
   void print() const {
@@ -349,7 +365,8 @@ class Demo {
     terminal_.print(fmt::format(
         "\n{0}/  loads.json, plan.json   input and plan: hadal eplb show --input {0}/loads.json\n"
         "{1}   heat.svg, drift.svg     before and after; imbalance and moves over time\n"
-        "{1}   trace.json              this run, for chrome://tracing or Perfetto\n",
+        "{1}   step.html, step.json    a training step: findings and timeline, in a browser\n"
+        "{1}   trace.html, trace.json  this run, likewise\n",
         args_.output, std::string(args_.output.size(), ' ')));
   }
 

@@ -160,7 +160,8 @@ void find_exposed(const Analyses& a, FindingList& out) {
   Finding f{.id = "exposed:launch-gaps"};
   const IntervalSet holes = subtract(a.summary.exposed, a.summary.structural_exposed);
   f.claim = fmt::format(
-      "{} us of exposed communication are {} holes of at most {} us between kernels that follow one "
+      "{} us of exposed communication are {} holes of at most {} us between kernels that follow "
+      "one "
       "another: not the schedule's fault",
       text_us(small), holes.size(), kLaunchGapNs / 1000);
   f.action = "Leave it, unless kernels can be merged or their launches shortened.";

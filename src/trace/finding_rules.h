@@ -30,8 +30,10 @@ struct Analyses {
 
 using FindingList = std::vector<Finding>;
 
-void find_exposed(const Analyses& a, FindingList& out);   // structural exposure, by cause
-void find_barriers(const Analyses& a, FindingList& out);  // waiting for other ranks
-void find_host(const Analyses& a, FindingList& out);      // launch gaps, late host, blocking calls
+void find_exposed(const Analyses& a, FindingList& out);    // structural exposure, by cause
+void find_barriers(const Analyses& a, FindingList& out);   // waiting for other ranks
+void find_host(const Analyses& a, FindingList& out);       // launch gaps, late host, blocking calls
+void find_hardware(const Analyses& a, FindingList& out);   // partition, waves, occupancy, roofline
+void find_structure(const Analyses& a, FindingList& out);  // small kernels
 
 }  // namespace hadal::trace

@@ -107,6 +107,8 @@ Findings find(const GpuView& view) {
   find_exposed(analyses, list);
   find_barriers(analyses, list);
   find_host(analyses, list);
+  find_hardware(analyses, list);
+  find_structure(analyses, list);
   Findings findings = rank_findings(analyses.summary.span_ns, std::move(list));
   findings.cannot_tell = cannot_tell(view);
   return findings;

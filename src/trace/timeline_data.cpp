@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kTimeMax = int64_t{1} << 61;
 constexpr int64_t kOneClockNs = 86'400 * int64_t{1'000'000'000};
 constexpr uint32_t kOutsideOfWindow = 16;
-constexpr uint32_t kFlagMerged = 1, kFlagGpu = 2, kFlagRegions = 4;
+constexpr uint32_t kFlagMerged = 1, kFlagGpu = 2, kFlagRegions = 4, kFlagTransfers = 8;
 
 int64_t bounded(int64_t time) {
   return std::clamp(time, -kTimeMax, kTimeMax);
@@ -305,40 +305,67 @@ class RankEncoder {
     return std::ranges::any_of(view_.regions, [](const Region& r) { return !r.activities.empty(); });
   }
 
-  /// The regions where their work runs on the GPU. They overlap: communication of one beside the
-  /// computation of another.
+  /// The regions where their work runs on the GPU: those that compute in lanes above those that
+  /// communicate, since the one runs beside the other.
   void write_region_track() {
-    std::vector<uint32_t> order;
-    std::vector<Interval> times;
+    std::array<std::vector<uint32_t>, 2> order;  // computing, communicating
     for (uint32_t i = 0; i < view_.regions.size(); ++i) {
-      if (!view_.regions[i].activities.empty()) order.push_back(i);
+      if (!view_.regions[i].activities.empty()) order[communicates(view_.regions[i])].push_back(i);
     }
-    std::ranges::sort(order, {}, [this](uint32_t i) {
+    std::array<std::vector<std::vector<uint32_t>>, 2> lanes;
+    for (size_t k = 0; k < 2; ++k) lanes[k] = region_lanes(order[k]);
+    out_.varint(lanes[0].size() + lanes[1].size());
+    for (size_t k = 0; k < 2; ++k) {
+      for (const auto& lane : lanes[k]) {
+        write_region_lane(kFlagRegions | (k == 1 ? kFlagTransfers : 0), lane);
+      }
+    }
+    const uint64_t regions = order[0].size() + order[1].size();
+    info_.tracks.push_back({.events = regions, .bars = regions});
+  }
+
+  bool communicates(const Region& region) const {
+    int64_t time = 0;  // of communication less that of the rest
+    for (const uint32_t i : region.activities) {
+      const Activity& a = view_.activities[i];
+      time += a.kind == Class::kCommunication ? a.duration_ns() : -a.duration_ns();
+    }
+    return time > 0;
+  }
+
+  /// Sorts the regions by GPU time and lays them out; lanes of indices into view_.regions.
+  std::vector<std::vector<uint32_t>> region_lanes(std::vector<uint32_t>& regions) const {
+    std::ranges::sort(regions, {}, [this](uint32_t i) {
       return std::tuple(view_.regions[i].gpu_start_ns, -view_.regions[i].gpu_end_ns, i);
     });
-    for (const uint32_t i : order) {
-      times.push_back({bounded(view_.regions[i].gpu_start_ns), bounded(view_.regions[i].gpu_end_ns)});
-    }
+    std::vector<Interval> times;
+    for (const uint32_t i : regions) times.push_back(gpu_time(i));
     const auto lane_of = assign_lanes(times);
     std::vector<std::vector<uint32_t>> lanes;
-    for (uint32_t i = 0; i < order.size(); ++i) {
+    for (size_t i = 0; i < regions.size(); ++i) {
       if (lane_of[i] >= lanes.size()) lanes.resize(lane_of[i] + 1U);
-      lanes[lane_of[i]].push_back(i);
+      lanes[lane_of[i]].push_back(regions[i]);
     }
-    out_.varint(lanes.size());
-    for (const auto& lane : lanes) {
-      const auto bars = make_bars(times, lane, 0);
-      out_.varint(kFlagRegions);
-      write_times(bars);
-      const auto region = [&](const Bar& b) -> const Region& {
-        return view_.regions[order[b.event]];
-      };
-      column(bars, [&](const Bar& b) { return name_to_[region(b).name]; });
-      column(bars, [](const Bar&) { return static_cast<uint64_t>(Category::kUserAnnotation); });
-      column(bars, [&](const Bar& b) { return order[b.event]; });
-      write_levels(bars);
+    return lanes;
+  }
+
+  Interval gpu_time(uint32_t region) const {
+    const Region& r = view_.regions[region];
+    return {bounded(r.gpu_start_ns), bounded(r.gpu_end_ns)};
+  }
+
+  void write_region_lane(uint32_t flags, const std::vector<uint32_t>& regions) {
+    std::vector<Bar> bars;
+    for (const uint32_t i : regions) {
+      const Interval time = gpu_time(i);
+      bars.push_back({time.start, time.end, time.length(), i, 1});
     }
-    info_.tracks.push_back({.events = order.size(), .bars = order.size()});
+    out_.varint(flags);
+    write_times(bars);
+    column(bars, [this](const Bar& b) { return name_to_[view_.regions[b.event].name]; });
+    column(bars, [](const Bar&) { return static_cast<uint64_t>(Category::kUserAnnotation); });
+    column(bars, [](const Bar& b) { return b.event; });
+    write_levels(bars);
   }
 
   /// The class that most of a stream's time has; computation where it has none.

@@ -20,7 +20,7 @@
 //   lane     flags n, columns start(z g) duration name category, then
 //              flags & 1, merged:  columns count covered
 //              flags & 2, GPU:     columns kind region+1 detail+1 delay(z) launch_duration launch(z d)
-//              flags & 4, regions: column region
+//              flags & 4, regions: column region; flags & 8: they mostly communicate
 //            number of levels, level*
 //   level    q n, columns first(d) longest(-first) covered
 //   step     n, columns time(d) value(z d): SM use, then length of the launch queue

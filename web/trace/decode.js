@@ -2,7 +2,7 @@
 // The payload of a report, from base64 text to columns. Its format is written down where it is made
 // (src/trace/timeline_data.h). Runs in a worker, or in the page where a browser allows no worker.
 
-const MERGED = 1, GPU = 2, REGIONS = 4;  // flags of a lane
+const MERGED = 1, GPU = 2, REGIONS = 4, TRANSFERS = 8;  // flags of a lane
 
 function fromBase64(text) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);

@@ -66,7 +66,7 @@ class Detail {
     }
     if (lane.count && lane.count[i] > 1) lines.push(['Merged', `${lane.count[i]} events, ${time(lane.covered[i])} covered`]);
     if (track.rank.info.label && model.ranks.length > 1) lines.push(['Rank', rank.label]);
-    return lines.flatMap(([key, value, note]) => [h('dt', key), h('dd', value, note && note !== value && h('em', note))]);
+    return lines.map(([key, value, note]) => h('div.fact', h('dt', key), h('dd', value, note && note !== value && h('em', note))));
   }
 
   where({lane}) {

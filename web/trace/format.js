@@ -49,7 +49,7 @@ const plainNumber = (value, digits = 3) => Number.isFinite(value)
   ? value.toLocaleString('en-US', {maximumFractionDigits: digits}) : String(value);
 
 function significant(value) {
-  const digits = Math.abs(value) >= 100 ? 1 : Math.abs(value) >= 10 ? 2 : 3;
+  const digits = Math.abs(value) >= 10 ? 2 : 3;
   return value.toFixed(digits).replace(/\.?0+$/, '');
 }
 

@@ -58,6 +58,7 @@ class App {
     this.controls();
     this.figures();
     this.splitter();
+    t.on('move', () => { $('tip').hidden = true; });
   }
 
   figures() { showFigures(this.model, this.timeline.mainRank, this.timeline.theme); }

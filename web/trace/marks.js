@@ -1,9 +1,10 @@
 'use strict';
 // What lies over the bars, on a 2D canvas: time axis, labels, charts, selection, arrows, measure.
 
+const TICK_PIXELS = 110;  // between lines of the axis, at least
 const RULER = 24;  // CSS pixels above the rows
 const FONT = '11px Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-const LABEL_WIDTH_MIN = 40;
+const LABEL_WIDTH_MIN = 40, LABEL_LETTERS_MIN = 6;
 
 /** A round step so that ticks are at least `pixels` apart. */
 function tickStep(nsPerPixel, pixels) {
@@ -16,7 +17,7 @@ function tickStep(nsPerPixel, pixels) {
 function tickLabel(ns, step) {
   const [unit, name] = step >= 1e8 ? [1e9, 's'] : step >= 1e5 ? [1e6, 'ms'] : step >= 100 ? [1e3, 'µs'] : [1, 'ns'];
   const digits = Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
-  return (ns / unit).toLocaleString('en-US', {minimumFractionDigits: digits, maximumFractionDigits: digits}) + ' ' + name;
+  return (ns / unit + 0).toLocaleString('en-US', {minimumFractionDigits: digits, maximumFractionDigits: digits}) + ' ' + name;
 }
 
 class Marks {
@@ -31,7 +32,7 @@ class Marks {
     const c = this.c, view = t.view;
     c.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
     this.w = view.width / view.dpr;
-    this.h = view.height / view.dpr;
+    this.h = view.height / view.dpr + RULER;
     c.clearRect(0, 0, this.w, this.h);
     c.font = FONT;
     c.direction = 'ltr';
@@ -57,14 +58,14 @@ class Marks {
   }
 
   grid(t) {
-    const c = this.c, {start, end} = t.view, step = tickStep((end - start) / this.w, 110);
+    const c = this.c, {start, end} = t.view, step = tickStep((end - start) / this.w, TICK_PIXELS);
     c.fillStyle = t.theme.panel;
     c.fillRect(0, 0, this.w, RULER);
     c.textAlign = 'left';
-    for (let i = Math.ceil(start / step), shownTicks = 0; i * step <= end && shownTicks < 200; ++i, ++shownTicks) {
+    for (let i = Math.ceil(start / step) + 0, shownTicks = 0; i * step <= end && shownTicks < 200; ++i, ++shownTicks) {
       const x = Math.round(this.x(t, i * step)) + 0.5;
-      c.fillStyle = t.theme.line;
-      c.fillRect(x - 0.5, RULER - 6, 1, this.h);
+      c.fillStyle = t.theme.lineStrong;
+      c.fillRect(x - 0.5, RULER - 6, 1, 6);
       c.fillStyle = t.theme.muted;
       c.fillText(tickLabel(i * step, step), x + 5, RULER / 2);
     }
@@ -105,7 +106,7 @@ class Marks {
     for (let i = 0; i < this.w * t.view.dpr; ++i) {
       const a = start - offset + i * pixel, part = lengthIn(set, a, a + pixel) / pixel;
       if (part <= 0) continue;
-      c.globalAlpha = Math.min(1, 0.25 + 0.75 * part);
+      c.globalAlpha = Math.min(1, 0.1 + 0.9 * part);
       c.fillRect(i / t.view.dpr, y, 1 / t.view.dpr, row.height);
     }
     c.globalAlpha = 1;
@@ -182,7 +183,7 @@ class Marks {
       const middle = (low + high + 1) >> 1;
       if (this.width(text.slice(0, middle) + '…') <= width) low = middle; else high = middle - 1;
     }
-    return low > 1 ? text.slice(0, low) + '…' : '';
+    return low >= LABEL_LETTERS_MIN ? text.slice(0, low) + '…' : '';
   }
 
   // --- selection ---

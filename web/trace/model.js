@@ -65,7 +65,9 @@ class Model {
     }
     if (lane.flags & REGIONS || lane.category[i] === 2 || lane.category[i] === 3) {
       const phase = this.phaseOfName(lane.name[i]);
-      return mode === 'class' || phase === 3 ? OF_HOST + 1 : OF_PHASE + 2 * phase;
+      const transfers = lane.flags & TRANSFERS ? 1 : 0;
+      if (mode === 'class') return lane.flags & REGIONS ? OF_CLASS + transfers : OF_HOST + 1;
+      return phase === 3 && !(lane.flags & REGIONS) ? OF_HOST + 1 : OF_PHASE + 2 * phase + transfers;
     }
     return OF_HOST + (HOST_COLOR[lane.category[i]] ?? 4);
   }

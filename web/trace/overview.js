@@ -19,8 +19,8 @@ class Overview {
     this.canvas.height = height;
     const c = this.canvas.getContext('2d'), {theme, model} = this.t, rank = this.t.mainRank;
     const {sets} = rank, pixel = model.end / width;
-    const colors = [[sets.compute, theme.classes[0]], [sets.memory, theme.classes[2]],
-      [sets.overlap, theme.classes[1]], [sets.exposed, theme.exposed]];
+    const colors = [[sets.compute, theme.busy], [sets.memory, theme.classes[2]],
+      [sets.overlap, theme.hidden], [sets.exposed, theme.exposed]];
     // Computation fills from below; communication hidden behind it hangs from above; exposed communication,
     // which excludes both, takes the whole height.
     for (let x = 0; x < width; ++x) {
@@ -31,17 +31,15 @@ class Overview {
         c.fillStyle = color;
         c.fillRect(x, from * height, 1, (to - from) * height);
       };
-      c.globalAlpha = 0.75;
       bar(colors[0][1], 1 - 0.55 * compute, 1);
       bar(colors[1][1], 1 - 0.55 * memory * (1 - compute), 1);
       bar(colors[2][1], 0.45 - 0.35 * overlap, 0.45);
-      c.globalAlpha = 1;
       if (exposed > 0) {
-        c.globalAlpha = Math.min(1, 0.35 + 0.65 * exposed);
+        c.globalAlpha = Math.min(1, 0.08 + 0.92 * exposed);
         bar(colors[3][1], 0.1, 1);
+        c.globalAlpha = 1;
       }
     }
-    c.globalAlpha = 1;
     this.move();
   }
 

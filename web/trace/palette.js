@@ -9,7 +9,7 @@ const THEMES = {
     host: ['#7aa7c7', '#d8a25a', '#8fb59a', '#a7a3c9', '#b4b9c2'],
     ink: '#1c1e22', muted: '#6c717a', faint: '#9aa0a9', line: '#e8e9ec', lineStrong: '#d5d7dc', panel: '#ffffff',
     exposed: '#e5484d', accent: '#5e6ad2', area: '#7c93c9', queue: '#8b8f98', shade: 'rgba(20,24,36,.05)',
-    busy: '#b9c3d6',
+    busy: '#c3cddf', hidden: '#d6c3ea',
   },
   dark: {
     classes: ['#5b8cff', '#b07ce6', '#737d8f', '#8f64ad'],
@@ -17,7 +17,7 @@ const THEMES = {
     host: ['#5d8aa8', '#b5833f', '#6f9a7c', '#8480b0', '#6b717c'],
     ink: '#e8e9ec', muted: '#8d939e', faint: '#666c77', line: '#22252b', lineStrong: '#30343c', panel: '#131519',
     exposed: '#f2555a', accent: '#7d88f0', area: '#5f76b0', queue: '#7d828c', shade: 'rgba(255,255,255,.045)',
-    busy: '#3b4456',
+    busy: '#39445a', hidden: '#54406b',
   },
 };
 

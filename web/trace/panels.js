@@ -40,10 +40,16 @@ class Findings {
     if (!t.shownRanks.includes(ranks[chosen[0].rank ?? 0])) t.showRanks([ranks[chosen[0].rank ?? 0]]);
     const toPage = (e, us) => us * 1000 + ranks[e.rank ?? 0].offset;
     t.highlights = all.map(e => ({start: toPage(e, e.start_us), end: toPage(e, e.end_us)}));
-    const start = Math.min(...chosen.map(e => toPage(e, e.start_us))), end = Math.max(...chosen.map(e => toPage(e, e.end_us)));
-    t.showWithMargin(start, end);
+    t.showWithMargin(...this.extent(chosen.map(e => [toPage(e, e.start_us), toPage(e, e.end_us)])));
     if (t.measured) t.setMeasure(null);
     this.current = i;
+  }
+
+  /** All pieces where they lie together; the longest where they are scattered over the trace. */
+  extent(pieces) {
+    const start = Math.min(...pieces.map(p => p[0])), end = Math.max(...pieces.map(p => p[1]));
+    const length = pieces.reduce((sum, p) => sum + p[1] - p[0], 0);
+    return end - start <= 8 * length ? [start, end] : pieces.reduce((a, b) => b[1] - b[0] > a[1] - a[0] ? b : a);
   }
 
   close() {
@@ -124,7 +130,7 @@ class Legend {
       h('kbd', String(k + 1)), shown(t.model.name(n), 40)));
     const merged = t.shownRanks.reduce((sum, r) => sum + r.info.merged_events, 0);
     $('legend').replaceChildren(h('div.keys', t.mode === 'name' ? h('span.key', 'colour by name') : classes, swatch(theme.exposed, 'exposed')),
-      h('div.phases', chips), merged > 0 && h('span.merged', {title: 'See the tab Trace'}, `${plainNumber(merged)} short host events are merged`));
+      h('div.phases', chips), merged === 0 ? '' : h('span.merged', {title: 'See the tab Trace'}, `${plainNumber(merged)} short host events are merged`));
   }
 
   go(k) {

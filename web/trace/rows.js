@@ -3,10 +3,19 @@
 // pixels from the top of all rows.
 
 const ROW_GAP = 5;
+const GROWS = new Set(['regions', 'gpu', 'sm', 'queue']);
 const LANE = {regions: 20, gpu: 22, host: 15, other: 15};
 
-/** All rows of the shown ranks, without positions. Fold state lives in `folded` by key. */
-function makeRows(model, shownRanks, folded) {
+/** All rows of the shown ranks. Fold state lives in `folded` by key. Where there is room, what happens on the
+    GPU takes it. */
+function makeRows(shownRanks, folded, room) {
+  const plain = layRows(shownRanks, folded, 1);
+  const growing = plain.rows.filter(row => GROWS.has(row.kind)).reduce((sum, row) => sum + row.height, 0);
+  const scale = clamp(1 + (room - plain.height) / Math.max(1, growing), 1, 1.7);
+  return scale > 1.02 ? layRows(shownRanks, folded, scale) : plain;
+}
+
+function layRows(shownRanks, folded, scale) {
   const rows = [];
   for (const rank of shownRanks) {
     const several = shownRanks.length > 1;
@@ -15,7 +24,7 @@ function makeRows(model, shownRanks, folded) {
         folded: folded.get(`rank${rank.index}`) ?? false});
       if (rows[rows.length - 1].folded) continue;
     }
-    rows.push(...rowsOfRank(rank, folded, several));
+    rows.push(...rowsOfRank(rank, folded, several, scale));
   }
   let y = 6;
   for (const row of rows) {
@@ -25,7 +34,8 @@ function makeRows(model, shownRanks, folded) {
   return {rows, height: y + 10};
 }
 
-function rowsOfRank(rank, folded, several) {
+function rowsOfRank(rank, folded, several, scale) {
+  const grown = (kind, height) => GROWS.has(kind) ? Math.round(height * scale) : height;
   const by = kind => rank.tracks.filter(t => t.kind === kind && t.lanes.length);
   const rows = [];
   const lanes = (track, label, sub, canFold, foldedAtFirst) => {
@@ -33,19 +43,20 @@ function rowsOfRank(rank, folded, several) {
     const isFolded = canFold && (folded.get(key) ?? foldedAtFirst);
     const kind = LANE[track.kind] ? track.kind : 'other';
     const shownLanes = isFolded ? track.lanes.slice(0, 1) : track.lanes;
-    rows.push({kind, key, rank, track, label, sub, lanes: shownLanes, laneHeight: LANE[kind], foldable: canFold,
-      folded: isFolded, height: shownLanes.length * (LANE[kind] + 1) - 1});
+    const laneHeight = grown(kind, LANE[kind]);
+    rows.push({kind, key, rank, track, label, sub, lanes: shownLanes, laneHeight, foldable: canFold,
+      folded: isFolded, height: shownLanes.length * (laneHeight + 1) - 1});
   };
-  const chart = (kind, label, sub, height) => rows.push({kind, rank, label, sub, height, key: `${rank.index}:${kind}`});
+  const chart = (kind, label, sub, height) => rows.push({kind, rank, label, sub, height: grown(kind, height), key: `${rank.index}:${kind}`});
 
-  for (const track of by('regions')) lanes(track, 'Regions', 'on the GPU', false);
+  for (const track of by('regions')) lanes(track, 'Regions', 'GPU time', false);
   const order = {compute: 0, communication: 1, memory: 2};
   const streams = by('gpu').sort((a, b) => order[a.role] - order[b.role] || a.device - b.device || a.stream - b.stream);
   const devices = new Set(streams.map(t => t.device)).size;
   for (const track of streams) {
-    lanes(track, (devices > 1 ? `GPU ${track.device} ` : '') + `Stream ${track.stream}`, track.role, false);
+    lanes(track, (devices > 1 ? `GPU ${track.device} ` : '') + `Stream ${track.stream}`, track.role === 'communication' ? 'comm' : track.role, false);
   }
-  if (streams.length) chart('exposed', 'Exposed', 'communication alone', 14);
+  if (streams.length) chart('exposed', 'Exposed', 'comm alone', 14);
   if (!several && rank.smUse.peak > 0) chart('sm', 'SM use', `of ${rank.info.sms}`, 44);
   if (!several && rank.queue.peak > 0) chart('queue', 'Launch queue', `peak ${rank.queue.peak}`, 30);
   for (const track of by('gpu_annotation')) lanes(track, 'Annotations', track.label, track.lanes.length > 1, true);
@@ -60,7 +71,7 @@ function rowsOfRank(rank, folded, several) {
 
 function hostSub(track) {
   const lanes = track.lanes.length;
-  return `${lanes} ${lanes === 1 ? 'level' : 'levels'} · ${plainNumber(track.events)}`;
+  return `${lanes} ${lanes === 1 ? 'level' : 'levels'}`;
 }
 
 /** The row and lane at y, and the top of that lane. */

@@ -69,6 +69,7 @@ class Scene {
       this.theme = theme;
       this.opaque = theme.palette.map(c => [packed(c, DIMMED), packed(c, 1)]);
     }
+    this.grid(view, theme);
     for (const row of rows) {
       if (!row.lanes) continue;
       const top = row.y - view.scroll;
@@ -85,6 +86,16 @@ class Scene {
       });
     }
     return this.quads;
+  }
+
+  /** The axis' lines, under everything. */
+  grid(view, theme) {
+    const scale = view.width / (view.end - view.start), step = tickStep(1 / scale * view.dpr, TICK_PIXELS);
+    const color = packed(rgbOf(theme.line), 1), width = Math.max(1, Math.floor(view.dpr));
+    for (let i = Math.ceil(view.start / step), n = 0; i * step <= view.end && n < 200; ++i, ++n) {
+      const x = Math.round((i * step - view.start) * scale);
+      this.quads.add(x, 0, x + width, view.height, color);
+    }
   }
 
   collectLane({lane, level, y0, y1, offset, nsPerPixel, colors}, view, matches) {

@@ -10,12 +10,14 @@ class Timeline {
     this.theme = theme;
     this.mode = model.hasPhases ? 'phase' : 'class';
     this.folded = new Map();
+    this.rows = [];
+    this.rowsHeight = 0;
     this.shownRanks = [model.ranks[0]];
     this.view = {start: 0, end: model.end, width: 1, height: 1, dpr: 1, scroll: 0};
     this.scene = new Scene();
     this.selection = this.hover = this.measured = this.matches = this.pointer = null;
     this.highlights = [];
-    this.listeners = {select: [], view: [], measure: []};
+    this.listeners = {select: [], view: [], move: [], measure: []};
     this.frames = {count: 0, last: 0, times: []};
     this.box = $('view');
     this.gutter = $('gutter').firstElementChild;
@@ -56,7 +58,7 @@ class Timeline {
   // --- layout ---
 
   layout() {
-    const {rows, height} = makeRows(this.model, this.shownRanks, this.folded);
+    const {rows, height} = makeRows(this.shownRanks, this.folded, this.view.height / this.view.dpr);
     this.rows = rows;
     this.rowsHeight = height;
     this.scrollbar.firstElementChild.style.height = `${height + RULER}px`;
@@ -83,8 +85,10 @@ class Timeline {
     this.canvas.height = view.height;
     this.marks.canvas.width = view.width;
     this.marks.canvas.height = Math.round(box.clientHeight * dpr);
-    if (this.overview) this.overview.paint();
-    this.scrollTo(view.scroll);
+    if (this.overview) {
+      this.overview.paint();
+      this.layout();  // rows grow with the room there is
+    }
     this.draw();  // at once: a canvas that changed its size is blank
   }
 
@@ -139,6 +143,8 @@ class Timeline {
     [start, end] = this.bounded(start, end);
     const {view} = this;
     this.glide = null;
+    this.hover = null;
+    this.emit('move');
     if (glide && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
       this.glide = {from: [view.start, view.end], to: [start, end], begin: performance.now(), length: 220};
     } else {

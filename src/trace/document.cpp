@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "trace/scan.h"
+#include "trace/stream.h"
 
 namespace hadal::trace {
 namespace {
@@ -64,6 +65,14 @@ class FileSource : public Source {
   uint64_t size_;
 };
 
+Result<std::unique_ptr<Source>> unpacked(std::unique_ptr<Source> file) {
+  char first[4] = {};
+  const size_t n = TRY(file->read(0, first, sizeof first));
+  const Compression compression = compression_of({first, n});
+  if (compression == Compression::kNone) return file;
+  return decompress(std::move(file), compression);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Source>> open_source(const std::string& path) {
@@ -75,11 +84,16 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path) {
     close(fd);
     return std::unexpected(os_error(error, path));
   }
-  return std::make_unique<FileSource>(fd, path, static_cast<uint64_t>(info.st_size));
+  if (!S_ISREG(info.st_mode)) return read_pipe(fd, path);
+  auto file = std::make_unique<FileSource>(fd, path, static_cast<uint64_t>(info.st_size));
+  return unpacked(std::move(file));
 }
 
-Result<std::unique_ptr<Source>> open_source(std::string_view text, const std::string&) {
-  return std::make_unique<MemorySource>(text);
+std::unique_ptr<Source> open_text(std::string_view text) {
+  const Compression compression = compression_of(text.substr(0, 4));
+  auto memory = std::make_unique<MemorySource>(text);
+  if (compression == Compression::kNone) return memory;
+  return decompress(std::move(memory), compression);
 }
 
 void Window::restart(uint64_t offset) {

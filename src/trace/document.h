@@ -33,12 +33,14 @@ class Source {
   virtual uint64_t file_bytes_read() const = 0;
   virtual uint64_t file_bytes() const = 0;
   virtual Compression compression() const = 0;
+  /// Why the document ended before its compression says it does; empty if it did not.
+  virtual std::string broken() const { return {}; }
 };
 
-/// A file: plain, gzip or zstd by its first bytes. kNotFound, kPermissionDenied, kIo.
+/// A file or pipe: plain, gzip or zstd by its first bytes. kNotFound, kPermissionDenied, kIo.
 Result<std::unique_ptr<Source>> open_source(const std::string& path);
 /// Text in memory that outlives the source; compressed text is told by its first bytes as well.
-Result<std::unique_ptr<Source>> open_source(std::string_view text, const std::string& path);
+std::unique_ptr<Source> open_text(std::string_view text);
 
 class Window {
  public:

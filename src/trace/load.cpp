@@ -33,9 +33,11 @@ class Loader {
   }
 
   Result<Trace> run() {
-    TRY(read_document());
+    Result<> read = read_document();
     if (window_.error()) return std::unexpected(*window_.error());
     if (error_) return std::unexpected(std::move(*error_));
+    TRY(finish_stream());
+    if (!read) return std::unexpected(std::move(read).error());
     trace_.compression = source_.compression();
     trace_.file_bytes = source_.file_bytes();
     trace_.document_bytes = source_.size().value_or(window_.end_offset());
@@ -69,7 +71,6 @@ class Loader {
     const bool any = skip_separators(window_, at);
     const char first = any ? *window_.at(at) : '\0';
     if (first != '[' && first != '{') {
-      if (window_.error()) return std::unexpected(*window_.error());
       return fail(Code::kCorrupt,
                   any ? fmt::format("{}: not a trace: JSON begins with '{{' or '[', and this with "
                                     "the byte 0x{:02x}",
@@ -85,6 +86,18 @@ class Loader {
       if (!read_events_from(at)) return {};
       in_events = false;
     }
+  }
+
+  // A compressed stream that is broken at its start is no trace; later it is a truncated one.
+  Result<> finish_stream() {
+    const std::string broken = source_.broken();
+    if (broken.empty()) return {};
+    if (window_.end_offset() == 0) {
+      return fail(Code::kCorrupt, fmt::format("{}: {} at its start", trace_.path, broken));
+    }
+    trace_.health.truncated = true;
+    lose(window_.end_offset(), broken.c_str());
+    return {};
   }
 
   // Members from `at`; true if events follow, at `at`.
@@ -130,7 +143,7 @@ class Loader {
   void parse_in_order(uint64_t at) {
     do {
       window_.discard_before(at);
-      window_.grow(kReadBytes);
+      window_.grow(kReadBytes);  // at most one event is read twice
       const uint64_t boundary = std::max(window_.end_offset(), at + 1);
       chunks_.push_back(parse_chunk(window_, at, boundary, tables_[0], scratch_, options_));
       at = chunks_.back().stop;
@@ -198,7 +211,45 @@ class Loader {
 };
 
 void Loader::parse_by_many(uint64_t at) {
-  parse_in_order(at);
+  const uint64_t size = source_.size().value_or(0);
+  const size_t n = at < size ? (size - at + kChunkBytes - 1) / kChunkBytes : 1;
+  const auto boundary = [&](size_t c) { return c == n ? UINT64_MAX : at + c * kChunkBytes; };
+  std::vector<std::optional<Chunk>> guessed(n);
+  std::vector<Events> scratch(tables_.size());
+  std::vector<Window> windows(tables_.size(), Window(source_));
+  std::atomic<uint64_t> done = 0;
+  pool_.parallel_for_dynamic(static_cast<int64_t>(n), 1, [&](int64_t begin, int64_t end, int w) {
+    for (auto c = static_cast<size_t>(begin); c < static_cast<size_t>(end); ++c) {
+      Window& window = windows[static_cast<size_t>(w)];
+      window.restart(boundary(c) - std::min<uint64_t>(boundary(c), Window::kLookBehind));
+      window.grow(kChunkBytes + kLookAhead);
+      const std::optional<uint64_t> start =
+          c == 0 ? at : find_event(window, boundary(c), boundary(c + 1));
+      if (start) {
+        guessed[c] = parse_chunk(window, *start, boundary(c + 1), tables_[static_cast<size_t>(w)],
+                                 scratch[static_cast<size_t>(w)], options_);
+        guessed[c]->worker = w;
+      }
+      done += kChunkBytes;
+      if (w == 0 && options_.progress != nullptr) {
+        options_.progress(std::min<uint64_t>(done, size), size);
+      }
+    }
+  });
+  for (Window& window : windows) {
+    if (window.error()) error_ = window.error();
+  }
+  for (size_t c = 0; c < n; ++c) {
+    if (boundary(c + 1) <= at) continue;  // the chunk before went on beyond this one
+    if (!guessed[c] || guessed[c]->start != at) {
+      window_.restart(at - std::min<uint64_t>(at, Window::kLookBehind));
+      window_.grow(kChunkBytes + kLookAhead);
+      guessed[c] = parse_chunk(window_, at, boundary(c + 1), tables_[0], scratch[0], options_);
+    }
+    chunks_.push_back(std::move(*guessed[c]));
+    at = chunks_.back().stop;
+    if (chunks_.back().end != ChunkEnd::kNext) return;
+  }
 }
 
 }  // namespace
@@ -210,7 +261,7 @@ Result<Trace> load(const std::string& path, const LoadOptions& options) {
 
 Result<Trace> parse(std::string_view document, const std::string& path,
                     const LoadOptions& options) {
-  const std::unique_ptr<Source> source = TRY(open_source(document, path));
+  const std::unique_ptr<Source> source = open_text(document);
   return Loader(*source, path, options).run();
 }
 

@@ -22,6 +22,7 @@ void add_eplb_simulate(Command& eplb);
 // The verbs of `hadal trace`.
 void add_trace_views(Command& trace);    // summary, kernels, streams, regions, overlap, gates, ...
 void add_trace_reports(Command& trace);  // report, findings, check, info
+void add_trace_causes(Command& trace);   // critical, diff
 void add_trace_generate(Command& trace);
 
 }  // namespace hadal::cli

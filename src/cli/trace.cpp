@@ -8,6 +8,7 @@ void add_trace(Command& root) {
       root.add("trace", "Analyse PyTorch profiler traces: where time goes, what to change");
   add_trace_views(trace);
   add_trace_reports(trace);
+  add_trace_causes(trace);
   add_trace_generate(trace);
 }
 

@@ -13,6 +13,7 @@
 namespace hadal::cli {
 namespace {
 
+constexpr size_t kShortTable = 8;
 constexpr uint64_t kProgressBytes = 200'000'000;  // smaller files take less than a second
 
 void show_progress(uint64_t done, uint64_t total) {
@@ -131,7 +132,10 @@ void show(const TraceArgs& args, const Answer& answer, Terminal& terminal) {
   for (const trace::Sheet& sheet : answer.sheets) {
     if (sheet.rows.empty()) continue;
     terminal.print("\n" + terminal.bold(sheet.title) + "\n");
-    terminal.print(trace::text(sheet, terminal.width(), static_cast<size_t>(args.top)));
+    // A short table makes no sense without some of its rows.
+    const size_t rows =
+        std::max<size_t>(args.top, sheet.rows.size() <= kShortTable ? kShortTable : 0);
+    terminal.print(trace::text(sheet, terminal.width(), rows));
     for (const std::string& note : sheet.notes) terminal.print(terminal.faint("  " + note) + "\n");
   }
   if (!answer.notes.empty()) terminal.print("\n");

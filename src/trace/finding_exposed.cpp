@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "trace/finding_rules.h"
+#include "trace/replay.h"
 
 namespace hadal::trace {
 namespace {
@@ -198,6 +199,10 @@ void find_barriers(const Analyses& a, FindingList& out) {
       "{:.1f} % of communication time ({} of {} us) is waiting at barriers, not transfer{}{}",
       100 * share, text_us(barrier.sum_ns), text_us(a.comm.sum_ns),
       growing > 0 ? ", and it grows: " : "", grows);
+  if (const auto scenario = parse_scenario("barrier=0")) {
+    f.claim += fmt::format("; without any of it the span would be {} us shorter",
+                           text_us(what_if(replay_graph(a.view), *scenario).gain_ns()));
+  }
   f.action = share > kBarrierShareHigh && growing > 0
                  ? "Ranks drift apart: look at the slowest rank's compute and at expert load "
                    "balance. One trace cannot name it; hadal trace ranks with all traces can."

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "trace/cause_sheets.h"
 #include "trace/findings.h"
 #include "trace/sheets.h"
 
@@ -188,6 +189,12 @@ void add_tabs(const GpuView& view, const std::string& suffix, Json& tabs) {
   add(host.table(launches_sheet(view, launch))
           .table(api_sheet(launch))
           .table(blocking_sheet(view, launch)));
+  const CriticalPath path = critical_path(replay_graph(view));
+  Tab critical("critical" + suffix, "Critical path" + suffix);
+  add(critical.table(path_classes_sheet(path))
+          .table(path_regions_sheet(path))
+          .table(path_kernels_sheet(path))
+          .table(path_steps_sheet(view, path)));
   Tab health("health" + suffix, "File" + suffix);
   add(health.table(health_sheet(*view.trace)));
 }

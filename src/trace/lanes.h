@@ -1,16 +1,17 @@
-// Bars of a timeline: events that may overlap, laid out in lanes of disjoint bars, and for each lane
-// a pyramid of coarser levels that can be drawn when a bar is narrower than a pixel.
+// Bars of a timeline: events that may overlap, laid out in lanes of disjoint bars, and for each
+// lane a pyramid of coarser levels that can be drawn when a bar is narrower than a pixel.
 //
-// Lanes. An event goes to the lowest lane that is free at its start. Where events nest, as calls of a
-// host thread do, the lane is the depth of the call and the lanes are a flame graph; where they
+// Lanes. An event goes to the lowest lane that is free at its start. Where events nest, as calls of
+// a host thread do, the lane is the depth of the call and the lanes are a flame graph; where they
 // overlap otherwise (kernels of one stream under programmatic dependent launch), the later one gets
-// a lane of its own and none is hidden. There are at most kLanesMax lanes; what finds none free goes
-// to the last, whose bars may then overlap: only traces that are wrong get there.
+// a lane of its own and none is hidden. There are at most kLanesMax lanes; what finds none free
+// goes to the last, whose bars may then overlap: only traces that are wrong get there.
 //
-// Levels. Level q merges runs of neighbours that together are no longer than q, so everything longer
-// than q stays as it is and each pixel of q or more sees a bounded number of bars (two merged ones
-// are longer than q together). A merged bar says how much of it is covered and which bar in it is the
-// longest; its alpha and colour come from there, so that sparse rows do not look busy.
+// Levels. Level q merges runs of neighbours that together are no longer than q, so everything
+// longer than q stays as it is and each pixel of q or more sees a bounded number of bars (two
+// merged ones are longer than q together). A merged bar says how much of it is covered and which
+// bar in it is the longest; its alpha and colour come from there, so that sparse rows do not look
+// busy.
 //
 // Pure functions. Times in nanoseconds; ends at or after starts; |time| < 2^62.
 #pragma once
@@ -25,8 +26,8 @@ namespace hadal::trace {
 
 inline constexpr int kLanesMax = 256;
 
-/// The lane of each interval. They are sorted by start. Interval::end may equal its start; such a one
-/// stays out of nobody's way. Linear in events times depth.
+/// The lane of each interval. They are sorted by start. Interval::end may equal its start; such a
+/// one stays out of nobody's way. Linear in events times depth.
 std::vector<uint8_t> assign_lanes(std::span<const Interval> events);
 
 /// One event, or several neighbours of one lane as one.
@@ -37,9 +38,9 @@ struct Bar {
   uint32_t count = 0;   // events inside
 };
 
-/// The bars of one lane: `events` (indices into `times`, ascending) merged where runs of them are no
-/// longer than q; q = 0 merges nothing. If `bar_of` is not empty, bar_of[event] becomes the bar's
-/// index, counted from `first_bar`.
+/// The bars of one lane: `events` (indices into `times`, ascending) merged where runs of them are
+/// no longer than q; q = 0 merges nothing. If `bar_of` is not empty, bar_of[event] becomes the
+/// bar's index, counted from `first_bar`.
 std::vector<Bar> make_bars(std::span<const Interval> times, std::span<const uint32_t> events,
                            int64_t q, std::span<uint32_t> bar_of = {}, uint32_t first_bar = 0);
 
@@ -52,8 +53,8 @@ struct Level {
 };
 
 /// The pyramid of a lane, fine to coarse, q growing by fours from 4 * unit. Levels that would save
-/// less than a quarter are left out, so all of them together have at most four times the bars of the
-/// lane, and a third where bars are of one length.
+/// less than a quarter are left out, so all of them together have at most four times the bars of
+/// the lane, and a third where bars are of one length.
 std::vector<Level> make_levels(std::span<const Bar> bars, int64_t unit);
 
 }  // namespace hadal::trace

@@ -75,9 +75,9 @@ struct KernelOccupancy {
   uint64_t count = 0;
   int64_t total_ns = 0;
   std::optional<Occupancy> exact = {};  // nullopt: launch or device unknown
-  double reported_percent = -1;    // -1: absent
-  bool reported_wrong = false;     // differs from the exact one by more than rounding
-  bool explained = false;          // reported = kineto's formula with 48 KiB
+  double reported_percent = -1;         // -1: absent
+  bool reported_wrong = false;          // differs from the exact one by more than rounding
+  bool explained = false;               // reported = kineto's formula with 48 KiB
 };
 
 struct OccupancyReport {

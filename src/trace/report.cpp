@@ -88,7 +88,8 @@ std::string_view kind_name(TrackKind kind) {
 
 Json track_json(const Trace& trace, const TimelineTrack& info) {
   if (info.track < 0) {
-    return {{"kind", "regions"}, {"label", "regions"}, {"events", info.events}, {"bars", info.bars}};
+    return {
+        {"kind", "regions"}, {"label", "regions"}, {"events", info.events}, {"bars", info.bars}};
   }
   const Track& track = trace.tracks[static_cast<size_t>(info.track)];
   std::string label, process;

@@ -1,9 +1,10 @@
 // `hadal trace report`: one HTML file that shows a trace offline, however it is opened.
 //
 // The page is web/trace/*, built into the program, and three things put into it: a JSON document
-// (what the analyses say, below), and the timeline (trace/timeline_data.h) as deflated, base64-coded
-// text in script elements that no browser runs. The page fetches nothing: its content security policy
-// forbids it, so a report can be mailed and opened from a disk. Equal inputs give equal bytes.
+// (what the analyses say, below), and the timeline (trace/timeline_data.h) as deflated,
+// base64-coded text in script elements that no browser runs. The page fetches nothing: its content
+// security policy forbids it, so a report can be mailed and opened from a disk. Equal inputs give
+// equal bytes.
 //
 // Names come from files of strangers. They reach the page only inside of JSON whose '<' is written
 // \u003c and inside of the deflated payload, and the page puts them on the screen only as text.
@@ -13,18 +14,19 @@
 //   "summary"   {"gpu": {"span_us", "busy_us", "idle_us", "compute_us", "communication_us",
 //                "memory_us", "overlap_us", "exposed_communication_us", "exposed_memory_us",
 //                "structural_exposed_us", "structural_exposed_pieces", "overlap_percent"}}
-//               of the first rank; the five numbers of the top bar. For several ranks "ranks" may be
-//               an array of such objects with one "gpu" each, in the order of ReportInput::ranks.
+//               of the first rank; the five numbers of the top bar. For several ranks "ranks" may
+//               be an array of such objects with one "gpu" each, in the order of
+//               ReportInput::ranks.
 //   "findings"  [{"id", "severity": "high"|"medium"|"low"|"info", "claim", "action",
 //                "confidence": "measured"|"derived"|"inferred", "ceiling_us", "ceiling_percent",
 //                "evidence": [{"start_us", "end_us", "label", "track"?, "rank"?}]}]
-//               in the order to show. `track` is a label or a number of a stream, `rank` an index into
-//               ReportInput::ranks (default 0). Clicking zooms to the evidence.
+//               in the order to show. `track` is a label or a number of a stream, `rank` an index
+//               into ReportInput::ranks (default 0). Clicking zooms to the evidence.
 //   "tabs"      [{"id", "title", "notes"?: ["text", ...], "tables"?: [table], "grids"?: [grid]}]
 //     table     {"title"?, "columns": [{"key", "title", "unit"?, "align"?: "left"|"right"}],
 //                "rows": [[cell, ...]], "row_interval"?: [i, j], "row_rank"?: k}
-//               A cell is null, a string or a number. The columns i and j of `row_interval` hold the
-//               start and end, in microseconds, that a click on the row zooms to.
+//               A cell is null, a string or a number. The columns i and j of `row_interval` hold
+//               the start and end, in microseconds, that a click on the row zooms to.
 //     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?,
 //                "cells": [[number or null, or {"value", "start_us", "end_us"}]]}
 //               drawn as a heat map; a cell with an interval can be clicked.

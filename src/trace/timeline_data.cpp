@@ -199,14 +199,13 @@ class RankEncoder {
   void write_track(int index) {
     const Track& track = trace_.tracks[static_cast<size_t>(index)];
     TimelineTrack info{.track = index, .role = role_of(index), .events = track.end - track.begin};
-    const uint32_t flags = track.kind == TrackKind::kGpu       ? kFlagGpu
-                           : is_host(track) && q_ > 0 ? kFlagMerged
-                                                      : 0;
+    const uint32_t flags = track.kind == TrackKind::kGpu ? kFlagGpu
+                           : is_host(track) && q_ > 0    ? kFlagMerged
+                                                         : 0;
     const auto lanes = lanes_of(track);
     out_.varint(lanes.size());
     for (const auto& rows : lanes) {
-      const auto bars =
-          make_bars(times_, rows, flags & kFlagMerged ? q_ : 0, bar_of_, next_bar_);
+      const auto bars = make_bars(times_, rows, flags & kFlagMerged ? q_ : 0, bar_of_, next_bar_);
       next_bar_ += static_cast<uint32_t>(bars.size());
       info.bars += bars.size();
       if (flags & kFlagMerged) count_merged(rows, bars);
@@ -302,7 +301,8 @@ class RankEncoder {
   }
 
   bool has_gpu_regions() const {
-    return std::ranges::any_of(view_.regions, [](const Region& r) { return !r.activities.empty(); });
+    return std::ranges::any_of(view_.regions,
+                               [](const Region& r) { return !r.activities.empty(); });
   }
 
   /// The regions where their work runs on the GPU: those that compute in lanes above those that
@@ -459,11 +459,11 @@ class RankEncoder {
   const Events& events_;
   const std::vector<uint32_t>& name_to_;
   Writer& out_;
-  std::vector<Interval> times_;         // by row
-  std::vector<uint8_t> lane_of_;        // by row
-  std::vector<uint32_t> bar_of_;        // by row
-  std::vector<uint32_t> activity_of_;   // by row
-  std::vector<uint64_t> merged_;        // by name
+  std::vector<Interval> times_;        // by row
+  std::vector<uint8_t> lane_of_;       // by row
+  std::vector<uint32_t> bar_of_;       // by row
+  std::vector<uint32_t> activity_of_;  // by row
+  std::vector<uint64_t> merged_;       // by name
   int64_t unit_ = 1, q_ = 0;
   uint32_t next_bar_ = 0;
   TimelineRank info_;

@@ -1,7 +1,5 @@
 #include "trace/category.h"
 
-#include "trace/chunk.h"
-
 namespace hadal::trace {
 namespace {
 
@@ -54,9 +52,9 @@ constexpr Entry kEntries[] = {
 
 CategoryOf category_of(std::string_view cat) {
   for (const Entry& entry : kEntries) {
-    if (entry.cat == cat) return {entry.category, entry.marks};
+    if (entry.cat == cat) return {.category = entry.category, .marks = entry.marks};
   }
-  return {};
+  return {.forward_backward = cat == "fwdbwd" || cat == "forward_backward"};
 }
 
 std::string_view name(Category category) {

@@ -77,7 +77,7 @@ class ChunkParser {
   bool event(uint64_t at) {
     if (*window_.at(at) != '{') return lost(at, at, "an event was expected");
     for (;;) {
-      const ParseResult result = parse_event(window_.at(at), window_.end(), event_);
+      const ParseResult result = tables_.parser.parse(window_.at(at), window_.end(), event_);
       if (result.state == Parsed::kWhole) {
         chunk_.stop = window_.offset_of(result.at);
         const char* reason = add_event(event_, at, options_, tables_, rows_, chunk_);

@@ -60,6 +60,7 @@ struct Tables {
   Table<Launch> launches;
   Table<Copy> copies;
   Table<CollectiveInfo> infos;
+  EventParser parser;            // which knows the layouts that this worker has met
   bool too_many_tracks = false;  // more than a uint16_t can number
 };
 
@@ -67,9 +68,6 @@ struct Tables {
 struct MetaEvent {
   std::string what, process, thread, value;
 };
-
-/// Signs of a format's generation, as bits.
-enum Mark : uint8_t { kMarkOld = 1, kMarkKineto = 2, kMarkNewest = 4 };
 
 enum class ChunkEnd : uint8_t {
   kNext,      // the next event starts at `stop`, which is at or after the boundary

@@ -29,7 +29,7 @@ Result<std::string> event_at(Window& window, const Trace& trace, uint32_t row) {
   RawEvent event;
   ParseResult result{.state = Parsed::kNeedsMore};
   while (window.end_offset() > offset && *window.at(offset) == '{') {
-    result = parse_event(window.at(offset), window.end(), event);
+    result = EventParser::parse_alone(window.at(offset), window.end(), event);
     const uint64_t have = window.end_offset() - offset;
     if (result.state != Parsed::kNeedsMore || have > kEventBytesMax) break;
     if (!window.grow(std::max<uint64_t>(have, kLookAhead))) break;

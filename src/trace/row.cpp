@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "base/hash.h"
-#include "trace/category.h"
 #include "trace/number.h"
 #include "trace/text.h"
 
@@ -141,7 +140,7 @@ uint32_t detail_of(const RawEvent& event, Category category, Tables& tables) {
 
 const char* add_row(const RawEvent& event, uint64_t offset, Phase phase, const LoadOptions& options,
                     Tables& tables, Events& rows, Chunk& chunk) {
-  const CategoryOf cat = category_of(event[Field::kCategory]);
+  const CategoryOf cat = event.category;
   const std::optional<int64_t> start = parse_time(event[Field::kTs]);
   if (!start) return event.has(Field::kTs) ? "ts is no time" : "no ts";
   chunk.marks |= cat.marks | (event.has(Field::kOccupancyDetail) ? kMarkNewest : 0);
@@ -175,15 +174,14 @@ const char* add_flow(const RawEvent& event, char phase, Tables& tables, Chunk& c
   const std::optional<int64_t> time = parse_time(event[Field::kTs]);
   if (!time) return event.has(Field::kTs) ? "ts is no time" : "no ts";
   const std::string_view id = event[Field::kId];
-  const std::string_view cat = event[Field::kCategory];
-  chunk.marks |= category_of(cat).marks;
+  chunk.marks |= event.category.marks;
   const std::optional<uint64_t> number = parse_unsigned(id);
   chunk.flows.push_back(
       {.id = number ? *number : hash_text(id),
        .time_ns = *time,
        .track = track_of({kFlowPlace, event[Field::kPid], event[Field::kTid]}, tables),
        .phase = phase,
-       .forward_backward = cat == "fwdbwd" || cat == "forward_backward"});
+       .forward_backward = event.category.forward_backward});
   return nullptr;
 }
 
@@ -217,9 +215,8 @@ std::optional<int64_t> trailing_number(std::string_view text) {
 
 const char* add_event(const RawEvent& event, uint64_t offset, const LoadOptions& options,
                       Tables& tables, Events& rows, Chunk& chunk) {
-  const std::string_view phase = event[Field::kPhase];
-  if (phase.size() != 1) return event.has(Field::kPhase) ? "ph is no phase" : "no ph";
-  switch (phase[0]) {
+  switch (event.phase) {
+    case '\0': return event.has(Field::kPhase) ? "ph is no phase" : "no ph";
     case 'X': return add_row(event, offset, Phase::kComplete, options, tables, rows, chunk);
     case 'i':
     case 'I':
@@ -233,7 +230,7 @@ const char* add_event(const RawEvent& event, uint64_t offset, const LoadOptions&
       return add_row(event, offset, kEnd, options, tables, rows, chunk);
     case 's':
     case 't':
-    case 'f': return add_flow(event, phase[0], tables, chunk);
+    case 'f': return add_flow(event, event.phase, tables, chunk);
     case 'M': add_metadata(event, chunk); return nullptr;
     default: ++chunk.ignored_phases; return nullptr;
   }

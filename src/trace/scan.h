@@ -23,12 +23,12 @@ namespace hadal::trace {
 inline constexpr size_t kScanPadding = 64;
 inline constexpr char kScanFill = '\xff';
 
-/// Sixteen bytes of text, and the set of those that equal a character as a bit mask.
+/// Sixteen bytes of text; sets of them are bit masks, the first byte lowest.
 class Scan16 {
  public:
 #ifdef __SSE2__
   explicit Scan16(const char* p) : v_(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))) {}
-  uint32_t equal(char c) const { return mask(_mm_cmpeq_epi8(v_, _mm_set1_epi8(c))); }
+  uint32_t same(Scan16 other) const { return mask(_mm_cmpeq_epi8(v_, other.v_)); }
   uint32_t either(char a, char b) const {
     return mask(
         _mm_or_si128(_mm_cmpeq_epi8(v_, _mm_set1_epi8(a)), _mm_cmpeq_epi8(v_, _mm_set1_epi8(b))));
@@ -51,8 +51,10 @@ class Scan16 {
   __m128i v_;
 #else
   explicit Scan16(const char* p) { std::memcpy(bytes_, p, 16); }
-  uint32_t equal(char c) const {
-    return mask([&](char b) { return b == c; });
+  uint32_t same(const Scan16& other) const {
+    uint32_t m = 0;
+    for (int i = 0; i < 16; ++i) m |= static_cast<uint32_t>(bytes_[i] == other.bytes_[i]) << i;
+    return m;
   }
   uint32_t either(char x, char y) const {
     return mask([&](char b) { return b == x || b == y; });

@@ -24,5 +24,6 @@ void add_trace_views(Command& trace);    // summary, kernels, streams, regions, 
 void add_trace_reports(Command& trace);  // report, findings, check, info
 void add_trace_causes(Command& trace);   // critical, diff
 void add_trace_generate(Command& trace);
+void add_trace_hardware(Command& trace);  // occupancy, roofline, memory, patterns
 
 }  // namespace hadal::cli

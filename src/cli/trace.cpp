@@ -7,6 +7,7 @@ void add_trace(Command& root) {
   Command trace =
       root.add("trace", "Analyse PyTorch profiler traces: where time goes, what to change");
   add_trace_views(trace);
+  add_trace_hardware(trace);
   add_trace_reports(trace);
   add_trace_causes(trace);
   add_trace_generate(trace);

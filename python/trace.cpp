@@ -10,7 +10,6 @@
 #include <vector>
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -23,6 +22,7 @@
 #include "trace/regions.h"
 #include "trace/streams.h"
 #include "trace/summary.h"
+#include "trace/trace.h"
 
 namespace py = pybind11;
 
@@ -43,24 +43,8 @@ T unwrap(Result<T> result) {
   throw std::runtime_error(error.message);
 }
 
-/// What a method needs: the trace, and how to look at it.
-struct View {
-  GpuView gpu;
-  View(const Trace& trace, const std::string& window, int device, const std::string& rules_path)
-      : gpu(make(trace, window, device, rules_path)) {}
-
-  static GpuView make(const Trace& trace, const std::string& window_text, int device,
-                      const std::string& rules_path) {
-    Window window;
-    if (!window_text.empty()) window = unwrap(parse_window(trace, window_text));
-    window.device = device;
-    const Rules rules = rules_path.empty() ? Rules() : unwrap(Rules::read(rules_path));
-    return gpu_view(trace, rules, window);
-  }
-};
-
-py::object to_python(const Json& json) {
-  return py::module_::import("json").attr("loads")(dump(json));
+py::object to_python(const std::string& json) {
+  return py::module_::import("json").attr("loads")(json);
 }
 
 /// A read-only view of a column, which keeps its Trace alive.
@@ -89,30 +73,29 @@ py::dict columns(const py::object& self) {
   return out;
 }
 
-/// One member of every activity as an array of its own.
-template <typename Get>
-auto gather(const GpuView& view, Get get) {
-  using T = std::decay_t<decltype(get(view.activities[0]))>;
-  py::array_t<T> out(static_cast<py::ssize_t>(view.activities.size()));
-  T* to = out.mutable_data();
-  for (const Activity& a : view.activities) *to++ = get(a);
+/// Values as an array of its own; kNone becomes -1.
+template <typename T>
+py::array copy(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+py::array rows(const std::vector<uint32_t>& values) {
+  py::array_t<int64_t> out(static_cast<py::ssize_t>(values.size()));
+  int64_t* to = out.mutable_data();
+  for (const uint32_t row : values) *to++ = row == kNone ? -1 : int64_t{row};
   return out;
 }
 
-py::dict activities(const Trace& trace, const std::string& window, int device,
-                    const std::string& rules) {
-  const View view(trace, window, device, rules);
-  const auto index = [](uint32_t i) { return i == kNone ? int64_t{-1} : int64_t{i}; };
+py::dict activity_columns(const Trace& trace, const std::string& window, int device,
+                          const std::string& rules) {
+  const ActivityColumns columns = unwrap(activities(trace, {window, device, rules}));
   py::dict out;
-  out["start_ns"] = gather(view.gpu, [](const Activity& a) { return a.start_ns; });
-  out["end_ns"] = gather(view.gpu, [](const Activity& a) { return a.end_ns; });
-  out["row"] = gather(view.gpu, [](const Activity& a) { return a.row; });
-  out["name"] = gather(view.gpu, [](const Activity& a) { return a.name; });
-  out["track"] = gather(view.gpu, [](const Activity& a) { return a.track; });
-  out["class"] = gather(view.gpu, [](const Activity& a) { return static_cast<uint8_t>(a.kind); });
-  out["role"] = gather(view.gpu, [](const Activity& a) { return static_cast<uint8_t>(a.role); });
-  out["launch_row"] = gather(view.gpu, [&](const Activity& a) { return index(a.launch_row); });
-  out["region"] = gather(view.gpu, [&](const Activity& a) { return index(a.region); });
+  out["start_ns"] = copy(columns.start_ns);
+  out["end_ns"] = copy(columns.end_ns);
+  out["row"] = rows(columns.row);
+  out["launch_row"] = rows(columns.launch_row);
+  out["region_row"] = rows(columns.region_row);
+  out["class"] = copy(columns.kind);
+  out["role"] = copy(columns.role);
   return out;
 }
 
@@ -157,45 +140,24 @@ py::object event(const Trace& trace, uint32_t row) {
     throw py::index_error(
         fmt::format("row is {}; the trace has {} rows", row, trace.events.size()));
   }
-  const std::vector<uint32_t> rows = {row};
-  const std::string text = unwrap(read_events(trace, rows))[0];
-  return to_python(Json::parse(text, nullptr, false));
+  const std::vector<uint32_t> wanted = {row};
+  return to_python(unwrap(read_events(trace, wanted))[0]);
 }
 
 using TraceClass = py::class_<Trace, std::shared_ptr<Trace>>;
 
-/// A method that runs one analysis and gives its JSON as Python objects.
-template <typename Analyse>
-void bind_analysis(TraceClass& type, const char* name, const char* help, Analyse analyse) {
-  type.def(
-      name,
-      [analyse](const Trace& trace, const std::string& window, int device,
-                const std::string& rules) {
-        const View view(trace, window, device, rules);
-        return to_python(analyse(view.gpu));
-      },
-      py::kw_only(), py::arg("window") = "", py::arg("device") = -1, py::arg("rules") = "", help);
-}
-
+/// A method for each analysis, which gives its JSON as Python objects.
 void bind_analyses(TraceClass& type) {
-  bind_analysis(type, "summary", "Where the time of the GPU goes, in microseconds.",
-                [](const GpuView& v) { return to_json(summarize(v)); });
-  bind_analysis(type, "streams", "Streams with their gaps and the causes of them.",
-                [](const GpuView& v) { return to_json(v, stream_use(v)); });
-  bind_analysis(type, "kernels", "Kernels and families by total time.",
-                [](const GpuView& v) { return to_json(kernel_table(v)); });
-  bind_analysis(type, "comm", "Communication by role.",
-                [](const GpuView& v) { return to_json(comm_use(v)); });
-  bind_analysis(type, "regions", "Annotated phases on the GPU.",
-                [](const GpuView& v) { return to_json(region_use(v)); });
-  bind_analysis(type, "overlap", "Which phases run together.",
-                [](const GpuView& v) { return to_json(overlap_matrix(v)); });
-  bind_analysis(type, "gates", "What each phase waited for.",
-                [](const GpuView& v) { return to_json(v, gates(v)); });
-  bind_analysis(type, "launch", "The host: run-ahead, queue, API calls.",
-                [](const GpuView& v) { return to_json(v, launch_use(v, stream_use(v))); });
-  bind_analysis(type, "findings", "What to change, by what it could gain.",
-                [](const GpuView& v) { return to_json(find(v)); });
+  for (const std::string_view name : analysis_names()) {
+    type.def(
+        std::string(name).c_str(),
+        [name](const Trace& trace, const std::string& window, int device,
+               const std::string& rules) {
+          return to_python(unwrap(analyse(trace, name, {window, device, rules})));
+        },
+        py::kw_only(), py::arg("window") = "", py::arg("device") = -1, py::arg("rules") = "",
+        "The analysis of this name of `hadal trace`, in microseconds.");
+  }
 }
 
 constexpr const char* kLoadDoc = R"(Reads a trace of the PyTorch profiler, plain, gzip or zstd.
@@ -225,8 +187,8 @@ void bind_trace(py::module_ module) {
       .def_property_readonly("health", &health)
       .def("__len__", [](const Trace& t) { return t.events.size(); })
       .def("event", &event, py::arg("row"), "The event's JSON, read from the file.")
-      .def("activities", &activities, py::kw_only(), py::arg("window") = "", py::arg("device") = -1,
-           py::arg("rules") = "",
+      .def("activities", &activity_columns, py::kw_only(), py::arg("window") = "",
+           py::arg("device") = -1, py::arg("rules") = "",
            "Kernels, copies and memsets by start: arrays; -1 where there is no launch or region.");
   bind_analyses(type);
   module.def(

@@ -69,11 +69,11 @@ class TraceTest(unittest.TestCase):
         self.assertEqual({s["stream"] for s in trace.streams()}, {7, 9})
         self.assertEqual(trace.kernels()["kernels"][0]["count"], 1)
         self.assertTrue(trace.findings()["cannot_tell"])
-        for method in ("overlap", "gates", "launch"):
+        for method in ("overlap", "gates", "launch", "occupancy", "waves", "contention", "roofline", "critical"):
             self.assertTrue(getattr(trace, method)(), method)
         activities = trace.activities()
         self.assertEqual(list(activities["class"]), [0, 1])
-        self.assertEqual(list(activities["region"]), [0, 0])
+        self.assertEqual(trace.names[trace.columns["name"][activities["region_row"][0]]], "attn")
 
     def test_metadata_and_events(self):
         trace = hadal.trace.load(self.path)

@@ -164,7 +164,8 @@ def arrows(tree):
             continue
         for line, kind, name in includes(tree, path):
             if kind == "<":
-                if path.endswith(".h") and _THIRD_PARTY.match(name):
+                # Headers of forward declarations alone cost nothing.
+                if path.endswith(".h") and _THIRD_PARTY.match(name) and not name.endswith("_fwd.hpp"):
                     found.append(Violation(path, line, "arrows", f"<{name}> in a header; include "
                                            "third-party headers in .cpp files only"))
                 continue

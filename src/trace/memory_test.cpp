@@ -60,11 +60,19 @@ TEST(Memory, TheAllocatorsCurve) {
   FILE* file = std::fopen(path.c_str(), "w");
   ASSERT_TRUE(file);
   std::fputs(R"({"deviceProperties": [], "traceEvents": [
-{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 100, "args": {"Total Reserved": 1000, "Total Allocated": 300, "Bytes": 300, "Addr": 1, "Device Id": 0, "Device Type": 1}},
-{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 200, "args": {"Total Reserved": 1000, "Total Allocated": 900, "Bytes": 600, "Addr": 2, "Device Id": 0, "Device Type": 1}},
-{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 300, "args": {"Total Reserved": 2000, "Total Allocated": 100, "Bytes": -800, "Addr": 2, "Device Id": 0, "Device Type": 1}},
-{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 310, "args": {"Bytes": 5}},
-{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 320, "args": {"Total Allocated": 7, "Bytes": 7, "Device Id": -1, "Device Type": 0}}
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 100,
+ "args": {"Total Reserved": 1000, "Total Allocated": 300, "Bytes": 300, "Addr": 1, "Device Id": 0,
+ "Device Type": 1}},
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 200,
+ "args": {"Total Reserved": 1000, "Total Allocated": 900, "Bytes": 600, "Addr": 2, "Device Id": 0,
+ "Device Type": 1}},
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 300,
+ "args": {"Total Reserved": 2000, "Total Allocated": 100, "Bytes": -800, "Addr": 2, "Device Id": 0,
+ "Device Type": 1}},
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 310,
+ "args": {"Bytes": 5}},
+{"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 1, "tid": 1, "ts": 320,
+ "args": {"Total Allocated": 7, "Bytes": 7, "Device Id": -1, "Device Type": 0}}
 ]})",
              file);
   std::fclose(file);

@@ -131,10 +131,16 @@ TEST(Shapes, AnOperatorsInputDims) {
   FILE* file = std::fopen(path.c_str(), "w");
   ASSERT_TRUE(file);
   std::fputs(R"({"deviceProperties": [], "traceEvents": [
-{"ph": "X", "cat": "cpu_op", "name": "aten::linear", "pid": 1, "tid": 1, "ts": 100, "dur": 50, "args": {"Input Dims": [[64, 128], [256, 128], []]}},
-{"ph": "X", "cat": "cpu_op", "name": "aten::addmm", "pid": 1, "tid": 1, "ts": 101, "dur": 40, "args": {"Input Dims": [[256], [64, 128], [128, 256], [], []], "Input type": ["c10::BFloat16", "c10::BFloat16", "c10::BFloat16", "", ""]}},
-{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1, "ts": 110, "dur": 5, "args": {"correlation": 7}},
-{"ph": "X", "cat": "kernel", "name": "ampere_bf16_s16816gemm", "pid": 0, "tid": 7, "ts": 200, "dur": 10, "args": {"correlation": 7, "device": 0, "stream": 7, "grid": [4, 1, 1], "block": [128, 1, 1], "registers per thread": 32, "shared memory": 0}}
+{"ph": "X", "cat": "cpu_op", "name": "aten::linear", "pid": 1, "tid": 1, "ts": 100, "dur": 50,
+ "args": {"Input Dims": [[64, 128], [256, 128], []]}},
+{"ph": "X", "cat": "cpu_op", "name": "aten::addmm", "pid": 1, "tid": 1, "ts": 101, "dur": 40,
+ "args": {"Input Dims": [[256], [64, 128], [128, 256], [], []], "Input type": ["c10::BFloat16",
+ "c10::BFloat16", "c10::BFloat16", "", ""]}},
+{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1, "ts": 110,
+ "dur": 5, "args": {"correlation": 7}},
+{"ph": "X", "cat": "kernel", "name": "ampere_bf16_s16816gemm", "pid": 0, "tid": 7, "ts": 200,
+ "dur": 10, "args": {"correlation": 7, "device": 0, "stream": 7, "grid": [4, 1, 1],
+ "block": [128, 1, 1], "registers per thread": 32, "shared memory": 0}}
 ]})",
              file);
   std::fclose(file);

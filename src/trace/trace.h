@@ -271,4 +271,28 @@ Result<Trace> parse(std::string_view document, const std::string& path,
 /// it is plain, as a whole where it is compressed. kNotFound or kCorrupt if it has changed since.
 Result<std::vector<std::string>> read_events(const Trace& trace, std::span<const uint32_t> rows);
 
+/// How to look at a trace; `hadal trace` has the same options.
+struct View {
+  std::string window = {};      // "START:END" or "ann:NAME" (activity.h); empty: all of it
+  int device = -1;              // -1: all devices
+  std::string rules_path = {};  // a rules file (rules.h); empty: the built-in rules
+};
+
+/// An analysis by name as a JSON document, as `hadal trace NAME --json` prints it (docs/trace.md).
+/// kInvalidArgument for another name or a wrong window; errors of the rules file.
+Result<std::string> analyse(const Trace& trace, std::string_view name, const View& view = {});
+/// "summary", "streams", "kernels", "comm", ...
+std::span<const std::string_view> analysis_names();
+
+/// Kernels, copies and memsets by start, as columns of equal length.
+struct ActivityColumns {
+  std::vector<int64_t> start_ns, end_ns;
+  std::vector<uint32_t> row;         // in Trace::events
+  std::vector<uint32_t> launch_row;  // kNone: not found
+  std::vector<uint32_t> region_row;  // the annotation it was launched in; kNone: none
+  std::vector<uint8_t> kind;         // 0 compute, 1 communication, 2 memory
+  std::vector<uint8_t> role;         // 0 none, 1 transfer, 2 barrier, 3 layout
+};
+Result<ActivityColumns> activities(const Trace& trace, const View& view = {});
+
 }  // namespace hadal::trace

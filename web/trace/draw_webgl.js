@@ -35,9 +35,11 @@ void main() {
 }`;
 
 class WebglDrawer {
-  /** Null where the browser has no WebGL2. `onLost` is called when its context goes for good. */
-  static create(canvas, onLost) {
-    const gl = canvas.getContext('webgl2', {alpha: true, antialias: false, depth: false, premultipliedAlpha: true});
+  /** Null where the browser has no WebGL2, or only one drawn by the processor, against which a 2D canvas
+      is ten times faster. `onLost` is called when its context goes for good. */
+  static create(canvas, allowSlow, onLost) {
+    const gl = canvas.getContext('webgl2', {alpha: true, antialias: false, depth: false, premultipliedAlpha: true,
+      failIfMajorPerformanceCaveat: !allowSlow});
     return gl ? new WebglDrawer(canvas, gl, onLost) : null;
   }
 

@@ -8,7 +8,7 @@ function identity(part, theme) {
     ['compute', part.compute, theme.classes[0]],
     ['exposed communication', part.exposed, theme.exposed],
     ['exposed memory', part.exposedMemory, theme.classes[2]],
-    ['idle', part.idle, theme.lineStrong],
+    ['idle', part.idle, theme.idle],
   ];
 }
 
@@ -74,7 +74,7 @@ class MeasureCard {
       identityBar(part, theme),
       line('Busy', part.busy), line('Compute', part.compute, theme.classes[0]),
       line('Communication', part.communication, theme.classes[1]), line('Overlap', part.overlap),
-      line('Exposed', part.exposed, theme.exposed), line('Idle', part.idle, theme.lineStrong));
+      line('Exposed', part.exposed, theme.exposed), line('Idle', part.idle, theme.idle));
     this.place();
   }
 

@@ -50,7 +50,7 @@ const plainNumber = (value, digits = 3) => Number.isFinite(value)
 
 function significant(value) {
   const digits = Math.abs(value) >= 10 ? 2 : 3;
-  return value.toFixed(digits).replace(/\.?0+$/, '');
+  return Number.isInteger(value) ? String(value) : value.toFixed(digits);
 }
 
 /** Nanoseconds in the unit that suits them: "1.758 ms". */

@@ -39,7 +39,7 @@ class App {
     this.model = model;
     const theme = makeTheme(currentTheme());
     document.documentElement.dataset.theme = theme.name;
-    const t = this.timeline = new Timeline(model, theme, location.hash.includes('canvas2d'));
+    const t = this.timeline = new Timeline(model, theme, location.hash.slice(1));
     this.search = new Search(t);
     t.findName = name => { this.search.input.value = name; this.search.run(); };
     this.detail = new Detail(t);
@@ -66,7 +66,8 @@ class App {
   controls() {
     const t = this.timeline, {meta, ranks} = this.model, info = ranks[0].info;
     document.title = `${shown(meta.title, 200)} – hadal trace`;
-    $('title').textContent = shown(meta.title, 200);
+    // Of paths the file's name; the rest is in the tip.
+    $('title').textContent = shown(meta.title.replace(/(^|, )[^,]*\//g, '$1'), 200);
     $('title').title = shown(meta.title, 2000);
     const world = info.world_size > 0 ? ` of ${info.world_size}` : '';
     $('subtitle').textContent = [ranks.length > 1 ? `${ranks.length} ranks` : info.label + world, info.device,

@@ -84,6 +84,15 @@ class Model {
     return this.phases[n];
   }
 
+  /** How many bars of a rank have each name. */
+  barsByName(rank) {
+    if (!rank.nameCounts) {
+      rank.nameCounts = new Uint32Array(this.nameCount);
+      for (const lane of rank.lanes) for (let i = 0; i < lane.n; ++i) ++rank.nameCounts[lane.name[i]];
+    }
+    return rank.nameCounts;
+  }
+
   /** Sorted durations of all unmerged bars of a rank with this name and kind of lane. */
   twins(rank, lane, name) {
     const durations = [];

@@ -125,7 +125,7 @@ class Legend {
     const {theme} = t, classes = t.mode === 'class' || !t.model.hasPhases
       ? [swatch(theme.classes[0], 'compute'), swatch(theme.classes[1], 'communication'), swatch(theme.classes[3], 'barrier'), swatch(theme.classes[2], 'memory')]
       : [swatch(theme.phases[0], 'forward'), swatch(theme.phases[2], 'backward'), swatch(theme.phases[4], 'weight gradient'),
-        h('span.key.pale', 'pale: communication')];
+        h('span.key.pale', 'faded: communication')];
     const chips = names.map((n, k) => h('button.phase', {onclick: () => this.go(k), title: `Next ${shown(t.model.name(n), 80)}`},
       h('kbd', String(k + 1)), shown(t.model.name(n), 40)));
     const merged = t.shownRanks.reduce((sum, r) => sum + r.info.merged_events, 0);

@@ -62,12 +62,14 @@ function rowsOfRank(rank, folded, several, scale) {
   for (const track of by('gpu_annotation')) lanes(track, 'Annotations', track.label, track.lanes.length > 1, true);
   for (const track of by('gpu_sync')) lanes(track, 'Sync', track.label, track.lanes.length > 1, true);
   const hosts = by('host').sort((a, b) => b.events - a.events);
-  for (const track of hosts) lanes(track, shown(track.label, 60), hostSub(track), track.lanes.length > 1, true);
+  for (const track of hosts) lanes(track, trackLabel(track), hostSub(track), track.lanes.length > 1, true);
   for (const kind of ['counter', 'other']) {
-    for (const track of by(kind)) lanes(track, shown(track.label, 60), 'other', track.lanes.length > 1, true);
+    for (const track of by(kind)) lanes(track, trackLabel(track), kind, track.lanes.length > 1, true);
   }
   return rows;
 }
+
+const trackLabel = track => shown(track.label || track.process || track.pid || 'unnamed', 60);
 
 function hostSub(track) {
   const lanes = track.lanes.length;

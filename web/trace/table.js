@@ -1,7 +1,7 @@
 'use strict';
 // Tables that sort and copy, and heat maps: the generic content of the analyses' tabs.
 
-const ROWS_AT_ONCE = 500;
+const ROWS_AT_ONCE = 200, GRID_AT_ONCE = 60;
 
 function cellText(value, digits = 3) {
   if (value === null || value === undefined) return '–';
@@ -88,19 +88,26 @@ class Table {
   }
 }
 
-/** A heat map: the darker the larger, zero and holes empty. */
-function heatMap(grid, onInterval) {
+/** A heat map: the darker the larger. Of a large one the first columns and rows, until asked for more. */
+function heatMap(grid, onInterval, columnsMax = GRID_AT_ONCE, rowsMax = GRID_AT_ONCE) {
   const value = cell => cell !== null && typeof cell === 'object' ? cell.value : cell;
-  const most = Math.max(1e-12, ...grid.cells.flat().map(value).filter(Number.isFinite));
-  const body = grid.cells.map((cells, r) => h('tr', h('th', {scope: 'row'}, shown(grid.rows[r] ?? '', 80)), cells.map((cell, c) => {
+  let most = 1e-12;
+  for (const row of grid.cells) for (const cell of row) if (value(cell) > most) most = value(cell);
+  const cellOf = (cell, r, c) => {
     const v = value(cell), zooms = cell !== null && typeof cell === 'object' && Number.isFinite(cell.start_us);
-    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0;
+    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0, where = `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}`;
     return h(zooms ? 'td.zooms' : 'td', {
-      style: {'--share': share.toFixed(3)}, className: (zooms ? 'zooms ' : '') + (share > 0.55 ? 'strong' : ''),
-      title: `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}: ${cellText(v)} ${grid.unit || ''}`,
-      onclick: zooms ? () => onInterval(cell.start_us, cell.end_us, 0, `${grid.rows[r]} ${grid.columns[c]}`) : null,
+      style: {'--share': share.toFixed(3)}, title: `${where}: ${cellText(v)} ${shown(grid.unit || '')}`,
+      onclick: zooms ? () => onInterval(cell.start_us, cell.end_us, cell.rank ?? 0) : null,
     }, Number.isFinite(v) ? plainNumber(v, Math.abs(v) < 10 ? 2 : 0) : '');
-  })));
-  return h('section.heat', h('header', h('h3', shown(grid.title || '')), grid.unit && h('span.count', shown(grid.unit))),
-    h('div.scroll', h('table', h('thead', h('tr', h('th'), grid.columns.map(c => h('th', shown(c, 80))))), h('tbody', body))));
+  };
+  const columns = grid.columns.slice(0, columnsMax);
+  const body = grid.cells.slice(0, rowsMax).map((cells, r) => h('tr', h('th', {scope: 'row'}, shown(grid.rows[r] ?? '', 80)),
+    cells.slice(0, columnsMax).map((cell, c) => cellOf(cell, r, c))));
+  const cut = grid.columns.length > columnsMax || grid.rows.length > rowsMax;
+  const section = h('section.heat', h('header', h('h3', shown(grid.title || '')), h('span.count', shown(grid.unit || ''),
+    cut && ` · the first ${columns.length} of ${plainNumber(grid.columns.length)} columns`),
+  cut && h('button.copy', {onclick: () => section.replaceWith(heatMap(grid, onInterval, 8 * columnsMax, 8 * rowsMax))}, 'Show more')),
+  h('div.scroll', h('table', h('thead', h('tr', h('th'), columns.map(c => h('th', shown(c, 80))))), h('tbody', body))));
+  return section;
 }

@@ -5,7 +5,8 @@
 const SPAN_MIN_NS = 20;
 
 class Timeline {
-  constructor(model, theme, forceCanvas) {
+  /** backend: "canvas2d" or "webgl2" to insist on one, otherwise what is fast here. */
+  constructor(model, theme, backend) {
     this.model = model;
     this.theme = theme;
     this.mode = model.hasPhases ? 'phase' : 'class';
@@ -23,7 +24,7 @@ class Timeline {
     this.gutter = $('gutter').firstElementChild;
     this.scrollbar = $('scroll');
     this.marks = new Marks(this.box.querySelector('.marks'));
-    this.makeDrawer(forceCanvas);
+    this.makeDrawer(backend);
     this.overview = new Overview(this);
     this.scrollbar.addEventListener('scroll', () => this.scrollTo(this.scrollbar.scrollTop));
     this.layout();
@@ -34,12 +35,12 @@ class Timeline {
   emit(what) { for (const listener of this.listeners[what]) listener(); }
   get mainRank() { return this.shownRanks[0]; }
 
-  makeDrawer(forceCanvas) {
+  makeDrawer(backend) {
     let canvas = this.box.querySelector('.bars');
     this.drawer = null;
-    if (!forceCanvas) {
+    if (backend !== 'canvas2d') {
       try {
-        this.drawer = WebglDrawer.create(canvas, () => this.makeDrawer(true));
+        this.drawer = WebglDrawer.create(canvas, backend === 'webgl2', () => this.makeDrawer('canvas2d'));
       } catch (error) {
         console.info('WebGL2 is not usable here, drawing with a 2D canvas:', error);
       }

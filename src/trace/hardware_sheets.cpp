@@ -179,10 +179,10 @@ Sheet roofline_sheet(const Roofline& r) {
                           {"count", "count", Unit::kCount},
                           {"total_us", "sum us", Unit::kTime},
                           {"tflops", "TFLOP/s", Unit::kNumber},
-                          {"tb_s", "TB/s", Unit::kNumber},
+                          {"tb_s", "TB/s", Unit::kNumber, false},
                           {"percent_of_peak", "of peak", Unit::kPercent},
-                          {"percent_min", "roof min", Unit::kPercent},
-                          {"percent_max", "roof max", Unit::kPercent},
+                          {"percent_min", "roof min", Unit::kPercent, false},
+                          {"percent_max", "of roof", Unit::kPercent},
                           {"bound", "bound by", Unit::kText}}};
   for (const RoofRow& row : r.rows) {
     sheet.add({cell(row.name), cell(shape_text(row.shape)), cell(row.count), cell(row.total_ns),

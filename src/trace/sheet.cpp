@@ -111,8 +111,8 @@ std::string text(const Sheet& sheet, int width, size_t rows_max) {
       }
     }
     if (widest == widths.size()) break;
-    widths[widest] = std::max(
-        kTextColumnMin, widths[widest] - (total() - static_cast<size_t>(std::max(width, 20))));
+    const size_t excess = total() - static_cast<size_t>(std::max(width, 20));
+    widths[widest] = std::max(kTextColumnMin, widths[widest] - std::min(widths[widest], excess));
   }
   std::string out;
   for (const std::vector<std::string>& line : lines) {

@@ -120,9 +120,9 @@ struct Scenario {
   bool stacks = false;  // python_function events around every operator
   bool shapes = false;  // "Input Dims" and "Input type" on operators
   /// By rank, 0 where the lists end: the clock of rank r shows t + offset + drift * t.
-  std::vector<int64_t> clock_offsets_ns;
-  std::vector<double> clock_drifts_ppm;
-  std::vector<Fault> faults;
+  std::vector<int64_t> clock_offsets_ns = {};
+  std::vector<double> clock_drifts_ppm = {};
+  std::vector<Fault> faults = {};
 };
 
 /// Gives all ranks but 0 clocks that are off by up to these amounts, drawn from the seed.

@@ -14,14 +14,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "trace/comm.h"
-#include "trace/findings.h"
-#include "trace/gates.h"
-#include "trace/kernels.h"
-#include "trace/launch.h"
-#include "trace/regions.h"
-#include "trace/streams.h"
-#include "trace/summary.h"
 #include "trace/trace.h"
 
 namespace py = pybind11;

@@ -13,6 +13,7 @@
 // is not read again and again.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -53,10 +54,51 @@ struct LocalTrack {
   int64_t device = -1, stream = -1;  // the least of what its events say
 };
 
+/// The tracks met last whose texts are short: finds most events' track without hashing text.
+class RecentTracks {
+ public:
+  std::optional<uint16_t> find(const TrackView& view) const {
+    if (!is_short(view)) return {};
+    const Key key = key_of(view);
+    const Entry& entry = entries_[slot_of(key)];
+    return entry.key == key ? std::optional(entry.id) : std::nullopt;
+  }
+  void keep(const TrackView& view, uint16_t id) {
+    if (is_short(view)) entries_[slot_of(key_of(view))] = {.key = key_of(view), .id = id};
+  }
+
+ private:
+  struct Key {
+    uint64_t process = 0, thread = 0;  // the texts' bytes
+    uint32_t rest = UINT32_MAX;        // lengths and kind; no track has these
+    bool operator==(const Key&) const = default;
+  };
+  static bool is_short(const TrackView& v) { return v.process.size() <= 8 && v.thread.size() <= 8; }
+  static uint64_t word(std::string_view text) {
+    uint64_t w = 0;
+    for (size_t i = text.size(); i-- > 0;) w = w << 8 | static_cast<unsigned char>(text[i]);
+    return w;
+  }
+  static Key key_of(const TrackView& v) {
+    return {word(v.process), word(v.thread),
+            static_cast<uint32_t>(v.process.size() << 16 | v.thread.size() << 8 |
+                                  static_cast<size_t>(v.kind))};
+  }
+  static size_t slot_of(const Key& key) {
+    return (key.process * 31 + key.thread + key.rest) * 0x9e3779b97f4a7c15 >> 58;
+  }
+  struct Entry {
+    Key key;
+    uint16_t id = 0;
+  };
+  std::array<Entry, 64> entries_;
+};
+
 /// What the events of one worker share; rows refer to it by number.
 struct Tables {
   Table<std::string> names;  // raw
   Table<LocalTrack> tracks;
+  RecentTracks recent_tracks;
   Table<Launch> launches;
   Table<Copy> copies;
   Table<CollectiveInfo> infos;

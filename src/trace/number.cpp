@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace hadal::trace {
@@ -9,6 +10,20 @@ namespace {
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
+}
+
+// Are the eight bytes at `p` digits, and which number are they? Pairs, then fours, then all eight
+// are joined at once (Lemire, "Quickly parsing eight digits", 2018).
+bool eight_digits(const char* p, uint64_t& value) {
+  uint64_t v;
+  std::memcpy(&v, p, sizeof v);
+  const uint64_t digits = v ^ 0x3030303030303030;
+  if (((digits + 0x7676767676767676) | digits) & 0x8080808080808080) return false;
+  v = (digits * 10) + (digits >> 8);
+  value = ((v & 0x000000ff000000ff) * 0x000f424000000064 +
+           ((v >> 16) & 0x000000ff000000ff) * 0x0000271000000001) >>
+          32;
+  return true;
 }
 
 // Decimal digits and exponent of |text| as nanoseconds; for what the short path cannot.
@@ -28,7 +43,11 @@ std::optional<int64_t> parse_time(std::string_view us) {
   const bool negative = p != end && *p == '-';
   if (negative || (p != end && *p == '+')) ++p;
   const char* const first = p;
-  uint64_t whole = 0;
+  uint64_t whole = 0, eight = 0;
+  while (end - p >= 8 && p - first <= 8 && eight_digits(p, eight)) {
+    whole = whole * 100'000'000 + eight;
+    p += 8;
+  }
   while (p != end && is_digit(*p)) {
     if (p - first == 16) {  // more than 16 digits: leading zeros, or too much
       return parse_time_with_exponent(us);

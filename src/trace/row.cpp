@@ -198,10 +198,14 @@ void add_metadata(const RawEvent& event, Chunk& chunk) {
 }  // namespace
 
 uint16_t track_of(const TrackView& view, Tables& tables) {
+  if (const auto known = tables.recent_tracks.find(view)) return *known;
   const uint64_t hash = hash_combine(hash_text(view.process, static_cast<uint64_t>(view.kind)),
                                      hash_text(view.thread));
   const uint32_t id = tables.tracks.id_of(view, hash);
-  if (id <= UINT16_MAX) return static_cast<uint16_t>(id);
+  if (id <= UINT16_MAX) {
+    tables.recent_tracks.keep(view, static_cast<uint16_t>(id));
+    return static_cast<uint16_t>(id);
+  }
   tables.too_many_tracks = true;
   return 0;
 }

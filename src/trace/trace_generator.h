@@ -88,6 +88,9 @@ class TraceGenerator {
     uint64_t& at = stream_us_[stream];
     at = std::max(at, host_us_ + 5000) + rng_.below(3);
     const uint64_t duration = rng_.below(30);
+    const uint64_t which = rng_.below(kernels_.size());
+    // A kernel is launched in a few ways only.
+    const uint64_t way = which * 4 + rng_.below(4);
     fmt::format_to(
         to(out),
         "  {{\n    \"ph\": \"X\", \"cat\": \"kernel\", \"name\": \"{}\", \"pid\": 0, \"tid\": {},\n"
@@ -97,9 +100,9 @@ class TraceGenerator {
         "      \"shared memory\": {},\n      \"blocks per SM\": {:.6f},\n"
         "      \"warps per SM\": {:.6f},\n      \"grid\": [{}, 1, 1],\n"
         "      \"block\": [{}, 1, 1],\n      \"est. achieved occupancy %\": {}\n    }}\n  }},\n",
-        kernels_[rng_.below(kernels_.size())], stream, at, duration, id_, stream, id_,
-        16 + 8 * rng_.below(20), 1024 * rng_.below(50), rng_.uniform() * 40, rng_.uniform() * 90,
-        1 + rng_.below(40) * 32, 32 << rng_.below(5), rng_.below(101));
+        kernels_[which], stream, at, duration, id_, stream, id_, 16 + way % 200, 1024 * (way % 50),
+        static_cast<double>(way) * 0.37, static_cast<double>(way) * 1.11, 1 + way * 32,
+        32 << way % 5, way % 101);
     fmt::format_to(to(out),
                    "  {{\n    \"ph\": \"f\", \"id\": {}, \"pid\": 0, \"tid\": {}, \"ts\": {},\n"
                    "    \"cat\": \"ac2g\", \"name\": \"ac2g\", \"bp\": \"e\"\n  }},\n",

@@ -17,9 +17,9 @@ constexpr std::string_view kFirstKeys[] = {"ph", "name", "cat", "ts",   "pid", "
                                            "id", "s",    "dur", "args", "bp"};
 
 // Does the '{' at `p` stand between two events?
-bool looks_like_event(const Window& window, const char* p) {
+bool looks_like_event(const TextWindow& window, const char* p) {
   const char* before = p;
-  const char* const first = std::max(window.begin(), p - Window::kLookBehind);
+  const char* const first = std::max(window.begin(), p - TextWindow::kLookBehind);
   bool comma = false;
   while (before != first && (static_cast<unsigned char>(before[-1]) <= ' ' || before[-1] == ',')) {
     comma = comma || before[-1] == ',';
@@ -34,58 +34,36 @@ bool looks_like_event(const Window& window, const char* p) {
       kFirstKeys, [&](std::string_view k) { return rest.starts_with(k) && rest[k.size()] == '"'; });
 }
 
-void lose(Chunk& chunk, uint64_t offset, const char* reason) {
-  ++chunk.lost_events;
-  if (chunk.losses.size() < Health::kLossesListedMax) {
-    chunk.losses.push_back({.offset = offset, .reason = reason});
-  }
-}
-
-class ChunkParser {
+class Walker {
  public:
-  ChunkParser(Window& window, uint64_t start, uint64_t boundary, Tables& tables, Events& rows,
-              const LoadOptions& options)
-      : window_(window), boundary_(boundary), tables_(tables), rows_(rows), options_(options) {
-    chunk_.start = start;
-    chunk_.stop = start;
-  }
+  Walker(TextWindow& window, uint64_t boundary, EventParser& parser, EventSink& sink)
+      : window_(window), boundary_(boundary), parser_(parser), sink_(sink) {}
 
-  Chunk run() {
+  WalkEnd run(uint64_t at) {
     for (;;) {
-      uint64_t at = chunk_.stop;
       const bool more = skip_separators(window_, at);
-      chunk_.stop = at;
-      if (!more) {
-        chunk_.end = ChunkEnd::kDocumentEnd;
-        break;
-      }
-      if (*window_.at(at) == ']') {
-        chunk_.end = ChunkEnd::kArrayEnd;
-        break;
-      }
-      if (at >= boundary_) {
-        chunk_.end = ChunkEnd::kNext;
-        break;
-      }
-      if (!event(at)) break;
+      if (!more) return {.stop = at, .end = ChunkEnd::kDocumentEnd, .cut_short = cut_short_};
+      if (*window_.at(at) == ']') return {.stop = at, .end = ChunkEnd::kArrayEnd};
+      if (at >= boundary_) return {.stop = at, .end = ChunkEnd::kNext};
+      at = event(at);
     }
-    return std::move(chunk_);
   }
 
  private:
-  // The event at `at`; false at the end of the document.
-  bool event(uint64_t at) {
+  // Takes the event at `at` and returns where to go on.
+  uint64_t event(uint64_t at) {
     if (*window_.at(at) != '{') return lost(at, at, "an event was expected");
     for (;;) {
-      const ParseResult result = tables_.parser.parse(window_.at(at), window_.end(), event_);
+      const ParseResult result = parser_.parse(window_.at(at), window_.end(), event_);
       if (result.state == Parsed::kWhole) {
-        chunk_.stop = window_.offset_of(result.at);
-        const char* reason = add_event(event_, at, options_, tables_, rows_, chunk_);
-        if (reason != nullptr) lose(chunk_, at, reason);
-        return true;
+        const uint64_t after = window_.offset_of(result.at);
+        const char* reason = sink_.take(event_, at, {window_.at(at), result.at});
+        if (reason != nullptr) sink_.lose(at, reason);
+        return after;
       }
-      if (result.state == Parsed::kError)
+      if (result.state == Parsed::kError) {
         return lost(at, window_.offset_of(result.at), result.reason);
+      }
       const uint64_t have = window_.end_offset() - at;
       if (have > kEventBytesMax) return lost(at, window_.end_offset(), "longer than 64 MiB");
       // Twice as much each time, so that an event of any length is parsed O(1) times as long.
@@ -93,43 +71,57 @@ class ChunkParser {
     }
   }
 
-  bool lost(uint64_t at, uint64_t seen, const char* reason) {
-    lose(chunk_, at, reason);
+  // Where to look for the next event after one at `at` that turned out bad at `seen`.
+  static uint64_t retry_from(uint64_t at, uint64_t seen) {
     const uint64_t back = std::max<uint64_t>(kRetryBytes, (seen - at) / 2);
-    return resume(std::max(at + 1, seen - std::min(seen, back)));
+    return std::max(at + 1, seen - std::min(seen, back));
+  }
+
+  uint64_t lost(uint64_t at, uint64_t seen, const char* reason) {
+    sink_.lose(at, reason);
+    const std::optional<uint64_t> next = find_event(window_, retry_from(at, seen));
+    return next ? *next : window_.end_offset();
   }
 
   // The document ends inside of the event at `at`: it is cut off, unless other events follow.
-  bool unfinished(uint64_t at) {
-    const uint64_t seen = window_.end_offset();
-    const uint64_t back = std::max<uint64_t>(kRetryBytes, (seen - at) / 2);
-    const uint64_t from = std::max(at + 1, seen - std::min(seen, back));
-    const std::optional<uint64_t> next = find_event(window_, from);
+  uint64_t unfinished(uint64_t at) {
+    const std::optional<uint64_t> next = find_event(window_, retry_from(at, window_.end_offset()));
     if (next) {
-      lose(chunk_, at, "an unfinished event");
-      chunk_.stop = *next;
-      return true;
+      sink_.lose(at, "an unfinished event");
+      return *next;
     }
-    chunk_.cut_short = true;
-    chunk_.stop = window_.end_offset();
-    chunk_.end = ChunkEnd::kDocumentEnd;
-    return false;
+    cut_short_ = true;
+    return window_.end_offset();
   }
 
-  bool resume(uint64_t from) {
-    const std::optional<uint64_t> next = find_event(window_, from);
-    chunk_.stop = next ? *next : window_.end_offset();
-    chunk_.end = ChunkEnd::kDocumentEnd;
-    return next.has_value();
-  }
-
-  Window& window_;
+  TextWindow& window_;
   const uint64_t boundary_;
+  EventParser& parser_;
+  EventSink& sink_;
+  RawEvent event_;
+  bool cut_short_ = false;
+};
+
+// Makes rows of events.
+class RowSink : public EventSink {
+ public:
+  RowSink(Tables& tables, Events& rows, const LoadOptions& options, Chunk& chunk)
+      : tables_(tables), rows_(rows), options_(options), chunk_(chunk) {}
+  const char* take(const RawEvent& event, uint64_t offset, std::string_view) override {
+    return add_event(event, offset, options_, tables_, rows_, chunk_);
+  }
+  void lose(uint64_t offset, const char* reason) override {
+    ++chunk_.lost_events;
+    if (chunk_.losses.size() < Health::kLossesListedMax) {
+      chunk_.losses.push_back({.offset = offset, .reason = reason});
+    }
+  }
+
+ private:
   Tables& tables_;
   Events& rows_;
   const LoadOptions& options_;
-  Chunk chunk_;
-  RawEvent event_;
+  Chunk& chunk_;
 };
 
 // An exact copy of a column; the scratch one keeps its memory.
@@ -141,7 +133,7 @@ void take(std::vector<T>& from, std::vector<T>& to) {
 
 }  // namespace
 
-bool skip_separators(Window& window, uint64_t& offset) {
+bool skip_separators(TextWindow& window, uint64_t& offset) {
   for (;;) {
     if (offset < window.end_offset()) {
       const char* p = skip_blanks(window.at(offset));
@@ -154,12 +146,12 @@ bool skip_separators(Window& window, uint64_t& offset) {
   }
 }
 
-std::optional<uint64_t> find_event(Window& window, uint64_t from, uint64_t limit) {
+std::optional<uint64_t> find_event(TextWindow& window, uint64_t from, uint64_t limit) {
   uint64_t at = from;
   for (;;) {
     // A '{' whose first key may not have been read yet waits for more text.
-    const bool all = window.end_offset() >= at + Window::kLookBehind;
-    const uint64_t known = all ? window.end_offset() - Window::kLookBehind : at;
+    const bool all = window.end_offset() >= at + TextWindow::kLookBehind;
+    const uint64_t known = all ? window.end_offset() - TextWindow::kLookBehind : at;
     while (at < known && at < limit) {
       const void* brace = std::memchr(window.at(at), '{', std::min(known, limit) - at);
       if (brace == nullptr) {
@@ -180,9 +172,20 @@ std::optional<uint64_t> find_event(Window& window, uint64_t from, uint64_t limit
   return {};
 }
 
-Chunk parse_chunk(Window& window, uint64_t start, uint64_t boundary, Tables& tables,
+WalkEnd walk_events(TextWindow& window, uint64_t start, uint64_t boundary, EventParser& parser,
+                    EventSink& sink) {
+  return Walker(window, boundary, parser, sink).run(start);
+}
+
+Chunk parse_chunk(TextWindow& window, uint64_t start, uint64_t boundary, Tables& tables,
                   Events& scratch, const LoadOptions& options) {
-  Chunk chunk = ChunkParser(window, start, boundary, tables, scratch, options).run();
+  Chunk chunk;
+  RowSink sink(tables, scratch, options, chunk);
+  const WalkEnd end = walk_events(window, start, boundary, tables.parser, sink);
+  chunk.start = start;
+  chunk.stop = end.stop;
+  chunk.end = end.end;
+  chunk.cut_short = end.cut_short;
   take(scratch.start_ns, chunk.rows.start_ns);
   take(scratch.duration_ns, chunk.rows.duration_ns);
   take(scratch.offset, chunk.rows.offset);

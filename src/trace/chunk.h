@@ -134,14 +134,31 @@ struct Chunk {
 
 /// Parses the events that start in [start, boundary) of the document. `window` is at or before
 /// `start`; afterwards it reaches at least to `stop`. `scratch` is memory to be used again.
-Chunk parse_chunk(Window& window, uint64_t start, uint64_t boundary, Tables& tables,
+Chunk parse_chunk(TextWindow& window, uint64_t start, uint64_t boundary, Tables& tables,
                   Events& scratch, const LoadOptions& options);
+
+/// Who takes the events of walk_events().
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  /// An event and its text, valid during the call. Returns why it is no event after all, or null.
+  virtual const char* take(const RawEvent& event, uint64_t offset, std::string_view text) = 0;
+  virtual void lose(uint64_t offset, const char* reason) = 0;
+};
+struct WalkEnd {
+  uint64_t stop = 0;
+  ChunkEnd end = ChunkEnd::kNext;
+  bool cut_short = false;  // the document ends inside of an event
+};
+/// What parse_chunk() is made of: finds the events, and leaves them to `sink`.
+WalkEnd walk_events(TextWindow& window, uint64_t start, uint64_t boundary, EventParser& parser,
+                    EventSink& sink);
 
 /// The first place at or after `from` that looks like the start of an event (but not the first of
 /// an array). Nothing if the document has none, or none before `limit`.
-std::optional<uint64_t> find_event(Window& window, uint64_t from, uint64_t limit = UINT64_MAX);
+std::optional<uint64_t> find_event(TextWindow& window, uint64_t from, uint64_t limit = UINT64_MAX);
 
 /// Moves `offset` over blanks and commas; false at the end of the document.
-bool skip_separators(Window& window, uint64_t& offset);
+bool skip_separators(TextWindow& window, uint64_t& offset);
 
 }  // namespace hadal::trace

@@ -96,12 +96,12 @@ std::unique_ptr<Source> open_text(std::string_view text) {
   return decompress(std::move(memory), compression);
 }
 
-void Window::restart(uint64_t offset) {
+void TextWindow::restart(uint64_t offset) {
   offset_ = offset;
   size_ = 0;
 }
 
-bool Window::grow(size_t bytes) {
+bool TextWindow::grow(size_t bytes) {
   if (error_) return false;
   if (buffer_.size() < size_ + bytes + kScanPadding) buffer_.resize(size_ + bytes + kScanPadding);
   Result<size_t> got = source_->read(end_offset(), buffer_.data() + size_, bytes);
@@ -112,7 +112,7 @@ bool Window::grow(size_t bytes) {
   return more != 0;
 }
 
-void Window::discard_before(uint64_t offset) {
+void TextWindow::discard_before(uint64_t offset) {
   if (offset <= offset_ + kLookBehind) return;
   const size_t n = std::min<uint64_t>(size_, offset - kLookBehind - offset_);
   std::memmove(buffer_.data(), buffer_.data() + n, size_ - n + kScanPadding);

@@ -1,9 +1,10 @@
 // The bytes of a trace, read in pieces.
 //
-// A Source gives bytes of the uncompressed document by offset. A Window is the part of it that is
-// in memory now: it grows at its end and forgets its front, so that a document of any size passes
-// through a buffer of a few MiB. Files are read with pread and not mapped: pages of a mapping count
-// as the process's memory, and a file that shrinks while it is read would end the process.
+// A Source gives bytes of the uncompressed document by offset. A TextWindow is the part of it that
+// is in memory now: it grows at its end and forgets its front, so that a document of any size
+// passes through a buffer of a few MiB. Files are read with pread and not mapped: pages of a
+// mapping count as the process's memory, and a file that shrinks while it is read would end the
+// process.
 #pragma once
 
 #include <cstddef>
@@ -42,13 +43,13 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path);
 /// Text in memory that outlives the source; compressed text is told by its first bytes as well.
 std::unique_ptr<Source> open_text(std::string_view text);
 
-class Window {
+class TextWindow {
  public:
   /// How many bytes before a discarded position stay, for those who look back.
   static constexpr size_t kLookBehind = 64;
 
   /// Empty, at `offset` of the document.
-  explicit Window(Source& source, uint64_t offset = 0) : source_(&source), offset_(offset) {}
+  explicit TextWindow(Source& source, uint64_t offset = 0) : source_(&source), offset_(offset) {}
 
   uint64_t offset() const { return offset_; }  // of begin()
   uint64_t end_offset() const { return offset_ + size_; }

@@ -120,9 +120,26 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+// "ep64_tp1" gives ep 64 and tp 1: letters and then digits, both as long as they go.
+std::vector<Hint> hints_of(std::string_view name) {
+  std::vector<Hint> hints;
+  for (size_t i = 0; i < name.size();) {
+    const size_t begin = i;
+    while (i < name.size() && is_letter(name[i])) ++i;
+    const size_t digits = i;
+    while (i < name.size() && is_digit(name[i])) ++i;
+    if (digits > begin && i > digits) {
+      const std::optional<int64_t> value = parse_integer(name.substr(digits, i - digits));
+      if (value) hints.push_back({std::string(name.substr(begin, digits - begin)), *value});
+    }
+    if (i == begin) ++i;
+  }
+  return hints;
+}
+
 }  // namespace
 
-MembersEnd scan_members(Window& window, uint64_t& offset, Members& members) {
+MembersEnd scan_members(TextWindow& window, uint64_t& offset, Members& members) {
   const uint64_t first = offset;
   for (;;) {
     if (!skip_separators(window, offset)) return MembersEnd::kDocumentEnd;
@@ -149,21 +166,22 @@ MembersEnd scan_members(Window& window, uint64_t& offset, Members& members) {
   }
 }
 
-// "ep64_tp1" gives ep 64 and tp 1: letters and then digits, both as long as they go.
-std::vector<Hint> hints_of(std::string_view name) {
-  std::vector<Hint> hints;
-  for (size_t i = 0; i < name.size();) {
-    const size_t begin = i;
-    while (i < name.size() && is_letter(name[i])) ++i;
-    const size_t digits = i;
-    while (i < name.size() && is_digit(name[i])) ++i;
-    if (digits > begin && i > digits) {
-      const std::optional<int64_t> value = parse_integer(name.substr(digits, i - digits));
-      if (value) hints.push_back({std::string(name.substr(begin, digits - begin)), *value});
+bool find_events_array(TextWindow& window, uint64_t& offset) {
+  constexpr std::string_view kKey = "\"traceEvents\"";
+  const uint64_t first = offset;
+  for (;;) {
+    std::string_view text(window.at(offset), window.end());
+    for (size_t at = text.find(kKey); at != text.npos; at = text.find(kKey, at + 1)) {
+      const char* p = skip_blanks(text.data() + at + kKey.size());
+      if (*p == ':') p = skip_blanks(p + 1);
+      if (*p != '[') continue;
+      offset = window.offset_of(p) + 1;
+      return true;
     }
-    if (i == begin) ++i;
+    // The key may be half read: its last bytes are looked at again.
+    offset = std::max(offset, window.end_offset() - std::min<uint64_t>(window.end_offset(), 64));
+    if (window.end_offset() - first > kHeaderBytesMax || !window.grow(kReadBytes)) return false;
   }
-  return hints;
 }
 
 void apply_members(const Members& members, Trace& trace) {

@@ -26,7 +26,11 @@ enum class MembersEnd : uint8_t {
 };
 
 /// Reads members from `offset`, which is inside of the document's object.
-MembersEnd scan_members(Window& window, uint64_t& offset, Members& members);
+MembersEnd scan_members(TextWindow& window, uint64_t& offset, Members& members);
+
+/// Finds the array of events behind members that cannot be read: moves `offset` from a place among
+/// them to after the '[' of "traceEvents". False if it is not in the next 64 MiB.
+bool find_events_array(TextWindow& window, uint64_t& offset);
 
 /// Fills what the members say: devices, distributed setup, name, hints; base_ns becomes
 /// baseTimeNanoseconds. What has another type than expected is ignored.

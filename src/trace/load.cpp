@@ -9,9 +9,9 @@
 #include "trace/assemble.h"
 #include "trace/chunk.h"
 #include "trace/document.h"
+#include "trace/document_reader.h"
 #include "trace/header.h"
 #include "trace/number.h"
-#include "trace/scan.h"
 #include "trace/trace.h"
 
 namespace hadal::trace {
@@ -21,39 +21,32 @@ namespace {
 // cache.
 constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
 
-class Loader {
+class Loader : public DocumentReader {
  public:
   Loader(Source& source, const std::string& path, const LoadOptions& options)
-      : source_(source),
+      : DocumentReader(source, path),
         options_(options),
         pool_(pool_options(options)),
-        window_(source),
-        tables_(static_cast<size_t>(pool_.size())) {
-    trace_.path = path;
-  }
+        tables_(static_cast<size_t>(pool_.size())) {}
 
   Result<Trace> run() {
-    Result<> read = read_document();
-    if (window_.error()) return std::unexpected(*window_.error());
+    TRY(read_document());
     if (error_) return std::unexpected(std::move(*error_));
-    TRY(finish_stream());
-    if (!read) return std::unexpected(std::move(read).error());
-    trace_.compression = source_.compression();
-    trace_.file_bytes = source_.file_bytes();
-    trace_.document_bytes = source_.size().value_or(window_.end_offset());
-    if (trace_.health.truncated) trace_.health.truncated_at = trace_.document_bytes;
     if (!is_trace()) {
       return fail(Code::kCorrupt,
-                  fmt::format("{}: not a trace: it has no traceEvents and no event", trace_.path));
+                  fmt::format("{}: not a trace: it has no traceEvents and no event", path_));
     }
-    apply_members(members_, trace_);
-    if (trace_.rank < 0) trace_.rank = rank_of(trace_.path);
-    uint8_t marks = 0;
-    for (const Chunk& chunk : chunks_) marks |= chunk.marks;
-    trace_.generation = generation(marks);
-    Result<> assembled = in(trace_.path, assemble(chunks_, tables_, pool_, trace_));
-    if (!assembled) return std::unexpected(std::move(assembled).error());
-    return std::move(trace_);
+    Trace trace;
+    trace.path = path_;
+    trace.compression = source_.compression();
+    trace.file_bytes = source_.file_bytes();
+    trace.document_bytes = document_bytes_;
+    trace.health = health_;
+    apply_members(members_, trace);
+    if (trace.rank < 0) trace.rank = rank_of(path_);
+    trace.generation = generation();
+    TRY(in(path_, assemble(chunks_, tables_, pool_, trace)));
+    return trace;
   }
 
  private:
@@ -64,86 +57,18 @@ class Loader {
     return o;
   }
 
-  Result<> read_document() {
-    uint64_t at = 0;
-    while (window_.grow(kReadBytes) && window_.end_offset() < kReadBytes) continue;
-    if (std::string_view(window_.begin(), 3) == "\xef\xbb\xbf") at = 3;
-    const bool any = skip_separators(window_, at);
-    const char first = any ? *window_.at(at) : '\0';
-    if (first != '[' && first != '{') {
-      return fail(Code::kCorrupt,
-                  any ? fmt::format("{}: not a trace: JSON begins with '{{' or '[', and this with "
-                                    "the byte 0x{:02x}",
-                                    trace_.path, static_cast<unsigned char>(first))
-                      : fmt::format("{}: not a trace: the file is empty", trace_.path));
-    }
-    is_array_ = first == '[';
-    ++at;
-    bool in_events = is_array_;
-    for (;;) {
-      if (!in_events) in_events = read_members(at);
-      if (!in_events) return {};
-      if (!read_events_from(at)) return {};
-      in_events = false;
-    }
-  }
-
-  // A compressed stream that is broken at its start is no trace; later it is a truncated one.
-  Result<> finish_stream() {
-    const std::string broken = source_.broken();
-    if (broken.empty()) return {};
-    if (window_.end_offset() == 0) {
-      return fail(Code::kCorrupt, fmt::format("{}: {} at its start", trace_.path, broken));
-    }
-    trace_.health.truncated = true;
-    lose(window_.end_offset(), broken.c_str());
-    return {};
-  }
-
-  // Members from `at`; true if events follow, at `at`.
-  bool read_members(uint64_t& at) {
-    MembersEnd end = MembersEnd::kObjectEnd;
-    if (!is_array_) end = scan_members(window_, at, members_);
-    if (end == MembersEnd::kEvents) return true;
-    if (end == MembersEnd::kDocumentEnd) {
-      trace_.health.truncated = true;
-      return false;
-    }
-    // What looked like the end of the array may have been the end of one inside of a broken event.
-    const uint64_t stopped = at;
-    const std::optional<uint64_t> next = find_event(window_, at);
-    if (next || end == MembersEnd::kError) lose(stopped, "something between events");
-    at = next.value_or(at);
-    return next.has_value();
-  }
-
-  void lose(uint64_t offset, const char* reason) {
-    ++trace_.health.lost_events;
-    if (trace_.health.losses.size() < Health::kLossesListedMax) {
-      trace_.health.losses.push_back({.offset = offset, .reason = reason});
-    }
-  }
-
-  // Events from `at` to the end of their array; false at the end of the document.
-  bool read_events_from(uint64_t& at) {
+  ArrayEnd read_array(uint64_t at) override {
     const bool by_many = source_.random() && pool_.size() > 1;
     by_many ? parse_by_many(at) : parse_in_order(at);
     const Chunk& last = chunks_.back();
-    at = last.stop;
-    if (last.end == ChunkEnd::kArrayEnd) {
-      if (by_many) window_.restart(at);
-      ++at;
-      return true;
-    }
-    // Chrome's format allows an array to go without its ']'.
-    if (!is_array_ || last.cut_short) trace_.health.truncated = true;
-    return false;
+    if (by_many) window_.restart(last.stop);
+    return {.stop = last.stop, .end = last.end, .cut_short = last.cut_short};
   }
 
   void parse_in_order(uint64_t at) {
     do {
       window_.discard_before(at);
-      window_.grow(kReadBytes);  // at most one event is read twice
+      window_.grow(kReadBytes);
       const uint64_t boundary = std::max(window_.end_offset(), at + 1);
       chunks_.push_back(parse_chunk(window_, at, boundary, tables_[0], scratch_, options_));
       at = chunks_.back().stop;
@@ -166,7 +91,7 @@ class Loader {
                             "baseTimeNanoseconds", "traceName"}) {
       if (members_.contains(key)) return true;
     }
-    uint64_t lost = trace_.health.lost_events;
+    uint64_t lost = health_.lost_events;
     for (const Chunk& chunk : chunks_) {
       lost += chunk.lost_events;
       if (chunk.rows.size() + chunk.flows.size() + chunk.metadata.size() != 0) return true;
@@ -174,7 +99,9 @@ class Loader {
     return is_array_ && lost == 0;
   }
 
-  Generation generation(uint8_t marks) const {
+  Generation generation() const {
+    uint8_t marks = 0;
+    for (const Chunk& chunk : chunks_) marks |= chunk.marks;
     if ((marks & kMarkNewest) != 0) return Generation::kG4;
     if (members_.contains("baseTimeNanoseconds")) return Generation::kG3;
     if ((marks & kMarkOld) != 0) return Generation::kG1;
@@ -197,17 +124,12 @@ class Loader {
     return -1;
   }
 
-  Source& source_;
   const LoadOptions& options_;
   ThreadPool pool_;
-  Window window_;
   std::vector<Tables> tables_;  // by worker
   Events scratch_;
   std::vector<Chunk> chunks_;
-  Members members_;
-  bool is_array_ = false;
   std::optional<Error> error_;
-  Trace trace_;
 };
 
 void Loader::parse_by_many(uint64_t at) {
@@ -216,12 +138,12 @@ void Loader::parse_by_many(uint64_t at) {
   const auto boundary = [&](size_t c) { return c == n ? UINT64_MAX : at + c * kChunkBytes; };
   std::vector<std::optional<Chunk>> guessed(n);
   std::vector<Events> scratch(tables_.size());
-  std::vector<Window> windows(tables_.size(), Window(source_));
+  std::vector<TextWindow> windows(tables_.size(), TextWindow(source_));
   std::atomic<uint64_t> done = 0;
   pool_.parallel_for_dynamic(static_cast<int64_t>(n), 1, [&](int64_t begin, int64_t end, int w) {
     for (auto c = static_cast<size_t>(begin); c < static_cast<size_t>(end); ++c) {
-      Window& window = windows[static_cast<size_t>(w)];
-      window.restart(boundary(c) - std::min<uint64_t>(boundary(c), Window::kLookBehind));
+      TextWindow& window = windows[static_cast<size_t>(w)];
+      window.restart(boundary(c) - std::min<uint64_t>(boundary(c), TextWindow::kLookBehind));
       window.grow(kChunkBytes + kLookAhead);
       const std::optional<uint64_t> start =
           c == 0 ? at : find_event(window, boundary(c), boundary(c + 1));
@@ -236,13 +158,13 @@ void Loader::parse_by_many(uint64_t at) {
       }
     }
   });
-  for (Window& window : windows) {
+  for (TextWindow& window : windows) {
     if (window.error()) error_ = window.error();
   }
   for (size_t c = 0; c < n; ++c) {
     if (boundary(c + 1) <= at) continue;  // the chunk before went on beyond this one
     if (!guessed[c] || guessed[c]->start != at) {
-      window_.restart(at - std::min<uint64_t>(at, Window::kLookBehind));
+      window_.restart(at - std::min<uint64_t>(at, TextWindow::kLookBehind));
       window_.grow(kChunkBytes + kLookAhead);
       guessed[c] = parse_chunk(window_, at, boundary(c + 1), tables_[0], scratch[0], options_);
     }

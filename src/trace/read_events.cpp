@@ -20,7 +20,7 @@ Error changed(const Trace& trace, uint64_t offset) {
 }
 
 // The event at `offset`, which the window reaches or can reach; it must have the row's name.
-Result<std::string> event_at(Window& window, const Trace& trace, uint32_t row) {
+Result<std::string> event_at(TextWindow& window, const Trace& trace, uint32_t row) {
   const uint64_t offset = trace.events.offset[row];
   while (window.end_offset() <= offset) {
     window.discard_before(window.end_offset());
@@ -52,7 +52,7 @@ Result<std::vector<std::string>> read_events(const Trace& trace, std::span<const
   std::iota(order.begin(), order.end(), 0U);
   std::ranges::sort(order, {}, [&](uint32_t i) { return trace.events.offset[rows[i]]; });
   std::vector<std::string> texts(rows.size());
-  Window window(*source);
+  TextWindow window(*source);
   for (const uint32_t i : order) {
     const uint64_t offset = trace.events.offset[rows[i]];
     if (source->random() && offset >= window.end_offset()) {

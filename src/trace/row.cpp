@@ -26,6 +26,11 @@ uint32_t to_correlation(std::string_view text) {
   return static_cast<uint32_t>(*value ^ *value >> 32);
 }
 
+// What may stand around a number in an array: blanks, and quotes if it is text.
+bool is_margin(char c) {
+  return static_cast<unsigned char>(c) <= ' ' || c == '"';
+}
+
 // "[4096, 1, 1]"; what is missing is 1, and 0 if there is no array.
 std::array<uint32_t, 3> to_dims(std::string_view text) {
   std::array<uint32_t, 3> dims{};
@@ -35,8 +40,8 @@ std::array<uint32_t, 3> to_dims(std::string_view text) {
   for (uint32_t& dim : dims) {
     const size_t comma = std::min(text.find(','), text.size());
     std::string_view item = text.substr(0, comma);
-    while (!item.empty() && static_cast<unsigned char>(item.front()) <= ' ') item.remove_prefix(1);
-    while (!item.empty() && static_cast<unsigned char>(item.back()) <= ' ') item.remove_suffix(1);
+    while (!item.empty() && is_margin(item.front())) item.remove_prefix(1);
+    while (!item.empty() && is_margin(item.back())) item.remove_suffix(1);
     if (item.empty()) break;
     dim = to_u32(item, 0);
     if (comma == text.size()) break;

@@ -157,6 +157,7 @@ Result<Generated> generate(const Scenario& scenario) {
   made.documents.resize(ranks);
   made.activities.resize(ranks);
   std::vector<Sink> sinks;
+  sinks.reserve(ranks);
   for (std::string& document : made.documents) {
     sinks.emplace_back([&document](std::string_view text) -> Result<> {
       document += text;

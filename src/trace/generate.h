@@ -66,6 +66,7 @@ enum class FaultKind : uint8_t {
   kNegativeDelay,    // AMOUNT kernels per step start 2 us before their launch call ends
   kZeroTimes,        // AMOUNT % of operators and GPU activities have ts 0 and dur 0 (G1 and G2)
   kLongDuration,     // AMOUNT kernels per step claim to last a week longer
+  kOverrun,          // AMOUNT kernels per step claim to end 5 ms too late, beside their successors
   kNestingNoise,     // AMOUNT child operators end 1 ns after their parent (G3 and G4)
   kUnescapedQuote,   // AMOUNT operators have a raw " in their name: not JSON, and lost
   kControl,          // AMOUNT operators have raw control characters in their name
@@ -80,7 +81,7 @@ enum class FaultKind : uint8_t {
   kUnfinishedArray,  // a bare array whose ] is missing, which Chrome's format allows
   kTruncated,        // the file ends inside of an event
 };
-inline constexpr int kNumFaultKinds = 27;
+inline constexpr int kNumFaultKinds = 28;
 
 struct Fault {
   FaultKind kind = FaultKind::kStraggler;

@@ -427,23 +427,26 @@ void Machine::end_step() {
   }
 }
 
-// A late completion stamp: the file says a week, and a reader that clips an activity at the next
-// one of its stream finds no gap between the two.
+// A late completion stamp: the file says a week or 5 ms more, and a reader that clips an activity
+// at the next one of its stream finds no gap between the two.
 void Machine::lengthen(RankState& rank) {
   const int r = rank_of(rank);
-  int64_t left = amount(FaultKind::kLongDuration, r);
+  std::array<int64_t, 2> left = {amount(FaultKind::kLongDuration, r),
+                                 amount(FaultKind::kOverrun, r)};
   std::array<int32_t, kNumStreams> previous;
   previous.fill(-1);
-  for (size_t i = 0; i < rank.work.size() && left > 0; ++i) {
+  for (size_t i = 0; i < rank.work.size() && left[0] + left[1] > 0; ++i) {
     const WorkItem& next = rank.work[i];
     if (next.missing || next.damage >= 0) continue;
     int32_t& last = previous[static_cast<size_t>(next.stream)];
     if (last >= 0 && next.start_ns >= rank.work[static_cast<size_t>(last)].end_ns) {
+      const size_t which = left[0] > 0 ? 0 : 1;
+      const FaultKind kind = which == 0 ? FaultKind::kLongDuration : FaultKind::kOverrun;
       WorkItem& item = rank.work[static_cast<size_t>(last)];
       item.end_ns = next.start_ns;
-      item.damage = static_cast<int8_t>(FaultKind::kLongDuration);
-      count_fault(FaultKind::kLongDuration, r, 1, 0);
-      --left;
+      item.damage = static_cast<int8_t>(kind);
+      count_fault(kind, r, 1, 0);
+      --left[which];
     }
     last = static_cast<int32_t>(i);
   }

@@ -109,7 +109,7 @@ class Machine {
   /// From here on the host's calls come from the autograd thread (or the main one again).
   void autograd(bool on) { autograd_ = on; }
   void host_work(std::string_view op, int64_t duration_ns);
-  void kernel(Kernel kernel, Stream stream = Stream::kCompute, double scale = 1);
+  void kernel(Kernel wanted, Stream stream = Stream::kCompute, double scale = 1);
   void kernels(std::span<const Kernel> list, Stream stream = Stream::kCompute, double scale = 1);
   /// Ends for all ranks at once. `layer` is for barriers that grow.
   void collective(Kernel kernel, Stream stream, int layer = 0, double scale = 1);

@@ -30,6 +30,7 @@ constexpr std::array<FaultInfo, kNumFaultKinds> kFaults = {{
     {"negative-delay", 'n', 1, kCountMost},
     {"zero-times", '%', 50, 100},
     {"long-duration", 'n', 1, kCountMost},
+    {"overrun", 'n', 1, kCountMost},
     {"nesting-noise", 'n', 10, kCountMost},
     {"unescaped-quote", 'n', 3, kCountMost},
     {"control-character", 'n', 3, kCountMost},

@@ -14,6 +14,7 @@ constexpr size_t kFlushBytes = size_t{1} << 20;
 constexpr int64_t kEpochNs = 1'740'461'679'470'630'000;              // when train.json was taken
 constexpr int64_t kBaseStepNs = int64_t{7'889'238} * 1'000'000'000;  // G3: three months
 constexpr int64_t kWeekNs = int64_t{604'800} * 1'000'000'000;
+constexpr int64_t kOverrunNs = 5'000'000;
 constexpr int kNumDevices = 8;
 constexpr int64_t kPid = 1166;
 
@@ -437,6 +438,7 @@ void Writer::write_work(const WorkItem& item, const Call& call) {
   const double bandwidth =
       duration.ns > 0 ? static_cast<double>(item.bytes) / static_cast<double>(duration.ns) : 0;
   if (item.damage == static_cast<int8_t>(FaultKind::kLongDuration)) duration.ns += kWeekNs;
+  if (item.damage == static_cast<int8_t>(FaultKind::kOverrun)) duration.ns += kOverrunNs;
 
   put(layout_.kernels[index].head, device_, ", \"tid\": ", tid_text, stream, g1_ ? "\"" : "",
       ",\n    \"ts\": ", time, ", \"dur\": ", duration, ",\n    \"args\": {\n      ");

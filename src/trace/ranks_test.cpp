@@ -217,7 +217,9 @@ Job generated(const gen::Scenario& scenario, gen::Answers& answers) {
 TEST(Ranks, GeneratedJobsWithKnownClocksAndStragglers) {
   for (const gen::Schedule schedule :
        {gen::Schedule::kSequential, gen::Schedule::kDualPipe, gen::Schedule::kFsdp}) {
-    gen::Scenario scenario{.schedule = schedule, .ranks = 8};
+    gen::Scenario scenario;
+    scenario.schedule = schedule;
+    scenario.ranks = 8;
     scenario.faults = {{.kind = gen::FaultKind::kStraggler, .rank = 5, .amount = 30}};
     gen::spread_clocks(scenario, 3'000'000, 0);
     gen::Answers answers;

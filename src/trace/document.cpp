@@ -115,6 +115,7 @@ bool TextWindow::grow(size_t bytes) {
 void TextWindow::discard_before(uint64_t offset) {
   if (offset <= offset_ + kLookBehind) return;
   const size_t n = std::min<uint64_t>(size_, offset - kLookBehind - offset_);
+  if (n == 0) return;
   std::memmove(buffer_.data(), buffer_.data() + n, size_ - n + kScanPadding);
   size_ -= n;
   offset_ += n;

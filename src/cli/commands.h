@@ -23,6 +23,7 @@ void add_eplb_simulate(Command& eplb);
 void add_trace_views(Command& trace);    // summary, kernels, streams, regions, overlap, gates, ...
 void add_trace_reports(Command& trace);  // report, findings, check, info
 void add_trace_causes(Command& trace);   // critical, diff
+void add_trace_files(Command& trace);    // cut, merge
 void add_trace_generate(Command& trace);
 void add_trace_hardware(Command& trace);  // occupancy, roofline, memory, patterns
 

@@ -10,6 +10,7 @@ void add_trace(Command& root) {
   add_trace_hardware(trace);
   add_trace_reports(trace);
   add_trace_causes(trace);
+  add_trace_files(trace);
   add_trace_generate(trace);
 }
 

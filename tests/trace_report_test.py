@@ -172,7 +172,8 @@ class TrainTest(ReportTest):
         self.settle(page)
         after = self.view(page)
         self.assertLess(after[1] - after[0], (before[1] - before[0]) / 2)
-        evidence = page.evaluate("hadal.findings.list[1].evidence.reduce((a, b) => b.end_us - b.start_us > a.end_us - a.start_us ? b : a)")
+        evidence = page.evaluate("hadal.findings.list[1].evidence.reduce("
+                                 "(a, b) => b.end_us - b.start_us > a.end_us - a.start_us ? b : a)")
         self.assertLess(after[0], evidence["start_us"] * 1000)
         self.assertGreater(after[1], evidence["end_us"] * 1000)
         self.assertGreater(page.evaluate("hadal.timeline.highlights.length"), 0)
@@ -181,7 +182,8 @@ class TrainTest(ReportTest):
         page.key("f")
         self.settle(page)
         longest = page.evaluate("""(() => { const lane = hadal.timeline.mainRank.tracks.find(x => x.stream === 7).lanes[0];
-            let best = 0; for (let i = 0; i < lane.n; ++i) if (lane.end[i] - lane.start[i] > lane.end[best] - lane.start[best]) best = i;
+            let best = 0;
+            for (let i = 0; i < lane.n; ++i) if (lane.end[i] - lane.start[i] > lane.end[best] - lane.start[best]) best = i;
             return best; })()""")
         page.click(*self.bar_position(page, 7, longest))
         page.wait("hadal.timeline.selection")
@@ -247,7 +249,8 @@ class TrainTest(ReportTest):
         page = self.open(self.path_of_report, "#canvas2d")
         with open(TRAIN, encoding="utf-8") as file:
             trace = [e for e in json.load(file)["traceEvents"] if e["ph"] in "XiIC"]
-        regions = page.evaluate("hadal.timeline.mainRank.tracks.filter(t => t.kind === 'regions').reduce((n, t) => n + t.bars, 0)")
+        regions = page.evaluate("hadal.timeline.mainRank.tracks.filter(t => t.kind === 'regions')"
+                                ".reduce((n, t) => n + t.bars, 0)")
         self.assertEqual(page.evaluate("hadal.timeline.mainRank.bars") - regions, len(trace))
         # And each of them is hit where it is drawn, when zoomed in.
         missed = page.evaluate("""(() => { let missed = 0;
@@ -297,7 +300,8 @@ class NamesTest(ReportTest):
             self.assertTrue(page.evaluate("document.title").endswith("hadal trace"))
             self.assertEqual(page.evaluate("hadal.timeline.mainRank.tracks.find(t => t.kind === 'gpu').bars"), len(names))
             for i in range(len(names)):
-                page.evaluate(f"hadal.timeline.select({{rank: hadal.timeline.mainRank, lane: L, i: {i}, id: L.firstId + {i}}}, true)"
+                page.evaluate(f"hadal.timeline.select({{rank: hadal.timeline.mainRank, lane: L, i: {i}, "
+                              f"id: L.firstId + {i}}}, true)"
                               .replace("L", "hadal.timeline.mainRank.tracks.find(t => t.kind === 'gpu').lanes[0]"))
                 shown = page.evaluate("document.querySelector('.detail code').textContent")
                 self.assertNotRegex(shown, "[\u0000-\u001f\u200f\u2028\u2029\u202e\u2066-\u2069]")
@@ -337,7 +341,8 @@ class NamesTest(ReportTest):
         for r, path in enumerate(paths):
             page.evaluate(f"(s => {{ s.value = '{r}'; s.onchange(); }})(document.querySelector('#rank'))")
             gpu = self.json("trace", "summary", path, "--json")["gpu"]
-            self.assertAlmostEqual(float(page.evaluate("document.querySelector('.figure.span').dataset.value")), gpu["span_us"], places=2)
+            shown = float(page.evaluate("document.querySelector('.figure.span').dataset.value"))
+            self.assertAlmostEqual(shown, gpu["span_us"], places=2)
         page.evaluate("(s => { s.value = 'all'; s.onchange(); })(document.querySelector('#rank'))")
         self.assertEqual(page.evaluate("hadal.timeline.rows.filter(r => r.kind === 'rank').length"), 3)
         time.sleep(0.1)

@@ -1,5 +1,5 @@
-// Loading a generated trace, plain and compressed, against reading its bytes once, against bare
-// inflate, and against simdjson taking the same eight fields out of the same text.
+// Loading a generated trace, as text and compressed, against reading its bytes once, and against
+// simdjson taking the same eight fields out of the same text.
 //
 // HADAL_TRACE_BENCH_MB sets the size (default 256).
 #include <cstdlib>
@@ -7,49 +7,146 @@
 #include <vector>
 
 #include <simdjson.h>
-#include <sys/resource.h>
-#include <zlib.h>
 
 #include "base/bench_limits.h"
+#include "base/check.h"
+#include "trace/generate.h"
 #include "trace/trace.h"
-#include "trace/trace_generator.h"
 
 namespace hadal::trace {
 namespace {
 
-const GeneratedTrace& generated() {
-  static const GeneratedTrace trace = [] {
+struct Document {
+  std::string text;
+  uint64_t rows = 0, flows = 0;
+};
+
+const Document& document() {
+  static const Document made = [] {
     const char* mb = std::getenv("HADAL_TRACE_BENCH_MB");
-    const size_t bytes = (mb != nullptr ? std::strtoull(mb, nullptr, 10) : 256) << 20;
-    return TraceGenerator(1).generate(std::max(bytes, size_t{1} << 20));
+    gen::Scenario scenario;
+    scenario.ranks = 1;
+    scenario.bytes = static_cast<int64_t>(mb != nullptr ? std::strtoull(mb, nullptr, 10) : 256)
+                     << 20;
+    Document out;
+    const std::vector<gen::Sink> sinks = {[&out](std::string_view piece) -> Result<> {
+      out.text += piece;
+      return {};
+    }};
+    const Result<gen::Answers> answers = gen::generate(scenario, sinks);
+    CHECK(answers.has_value(), "the benchmark's trace could not be generated");
+    const gen::EventCounts& e = answers->ranks[0].events;
+    out.flows = e.flow_start + e.flow_finish;
+    out.rows = e.cpu_op + e.user_annotation + e.gpu_user_annotation + e.python_function +
+               e.memory_instant + e.runtime + e.driver + e.kernel + e.memcpy + e.memset + e.other;
+    out.text.reserve(out.text.size() + simdjson::SIMDJSON_PADDING);
+    return out;
   }();
-  return trace;
+  return made;
 }
 
 double limit() {
-  static const double rate = read_limit(std::as_bytes(std::span(generated().text)));
+  static const double rate = read_limit(std::as_bytes(std::span(document().text)));
   return rate;
 }
 
-void check(benchmark::State& state, const Result<Trace>& trace) {
-  if (!trace || trace->events.size() != generated().rows ||
-      trace->flows.size() != generated().flows || !trace->health.clean()) {
-    state.SkipWithError("wrong trace");
-  }
-}
-
-void parse_text(benchmark::State& state) {
+void load_columns(benchmark::State& state) {
   const double rate = limit();
   for ([[maybe_unused]] auto _ : state) {
-    check(state, parse(generated().text, "bench", {.threads = static_cast<int>(state.range(0))}));
+    const auto trace =
+        parse(document().text, "bench", {.threads = static_cast<int>(state.range(0))});
+    if (!trace || trace->events.size() != document().rows ||
+        trace->flows.size() != document().flows || !trace->health.clean()) {
+      state.SkipWithError("wrong trace");
+    }
   }
-  report_bytes(state, generated().text.size(), rate);
+  report_bytes(state, document().text.size(), rate);
 }
 
-BENCHMARK(parse_text)
-    ->Name("trace/parse/threads")
+// What the peers extract of each event: name, cat, ph, ts, dur, pid, tid, correlation.
+struct Extracted {
+  uint64_t events = 0, sum = 0;
+};
+
+template <typename Value>
+uint64_t number(Value value) {
+  double d = 0;
+  return value.get_double().get(d) == simdjson::SUCCESS ? static_cast<uint64_t>(d) : 0;
+}
+
+void simdjson_ondemand(benchmark::State& state) {
+  const double rate = limit();
+  simdjson::ondemand::parser parser;
+  const simdjson::padded_string_view text(document().text.data(), document().text.size(),
+                                          document().text.capacity());
+  for ([[maybe_unused]] auto _ : state) {
+    Extracted out;
+    simdjson::ondemand::document doc;
+    simdjson::ondemand::array events;
+    if (parser.iterate(text).get(doc) != simdjson::SUCCESS ||
+        doc["traceEvents"].get_array().get(events) != simdjson::SUCCESS) {
+      return state.SkipWithError("not read");
+    }
+    for (auto event : events) {
+      simdjson::ondemand::object fields;
+      if (event.get_object().get(fields) != simdjson::SUCCESS) break;
+      ++out.events;
+      for (auto field : fields) {
+        std::string_view key, value;
+        if (field.unescaped_key().get(key) != simdjson::SUCCESS) break;
+        if (key == "name" || key == "cat" || key == "ph") {
+          if (field.value().get_string().get(value) == simdjson::SUCCESS) out.sum += value.size();
+        } else if (key == "ts" || key == "dur" || key == "pid" || key == "tid") {
+          out.sum += number(field.value());
+        } else if (key == "args") {
+          out.sum += number(field.value()["correlation"]);
+        }
+      }
+    }
+    if (out.events < document().rows + document().flows) state.SkipWithError("events are missing");
+    benchmark::DoNotOptimize(out);
+  }
+  report_bytes(state, document().text.size(), rate);
+}
+
+void simdjson_dom(benchmark::State& state) {
+  const double rate = limit();
+  simdjson::dom::parser parser;
+  for ([[maybe_unused]] auto _ : state) {
+    Extracted out;
+    simdjson::dom::array events;
+    if (parser.parse(document().text.data(), document().text.size(), false)["traceEvents"]
+            .get_array()
+            .get(events) != simdjson::SUCCESS) {
+      return state.SkipWithError("not read");
+    }
+    for (const simdjson::dom::element event : events) {
+      ++out.events;
+      for (const char* key : {"name", "cat", "ph"}) {
+        std::string_view value;
+        if (event[key].get_string().get(value) == simdjson::SUCCESS) out.sum += value.size();
+      }
+      for (const char* key : {"ts", "dur", "pid", "tid"}) out.sum += number(event[key]);
+      out.sum += number(event["args"]["correlation"]);
+    }
+    if (out.events < document().rows + document().flows) state.SkipWithError("events are missing");
+    benchmark::DoNotOptimize(out);
+  }
+  report_bytes(state, document().text.size(), rate);
+}
+
+BENCHMARK(load_columns)
+    ->Name("trace/load/threads")
     ->Arg(1)
     ->Arg(0)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(simdjson_ondemand)
+    ->Name("trace/peer/simdjson_ondemand")
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(simdjson_dom)
+    ->Name("trace/peer/simdjson_dom")
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

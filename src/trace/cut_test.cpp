@@ -85,9 +85,11 @@ TEST_F(CutTest, TheWholeWindowChangesNothing) {
 
 TEST_F(CutTest, PairsStayPairs) {
   const std::string in = write("in.json", R"({"traceEvents": [
-    {"ph":"B","name":"out","pid":"p","tid":1,"ts":1,"cat":"x"},{"ph":"B","name":"in","pid":"p","tid":1,"ts":5},
+    {"ph":"B","name":"out","pid":"p","tid":1,"ts":1,"cat":"x"},{"ph":"B","name":"in",)"
+                                          R"("pid":"p","tid":1,"ts":5},
     {"ph":"E","pid":"p","tid":1,"ts":8},{"ph":"E","pid":"p","tid":1,"ts":20},
-    {"ph":"B","name":"late","pid":"p","tid":1,"ts":30},{"ph":"E","pid":"p","tid":1,"ts":31}], "traceName": "a"})");
+    {"ph":"B","name":"late","pid":"p","tid":1,"ts":30},{"ph":"E","pid":"p","tid":1,)"
+                                          R"("ts":31}], "traceName": "a"})");
   ASSERT_TRUE(cut(in, 3000, 6000, file("out.json")));
   const Trace part = must_load(file("out.json"));
   EXPECT_EQ(part.names, (std::vector<std::string>{"in", "out"}));

@@ -102,7 +102,8 @@ TEST(TraceMalformed, CommasTooMany) {
 TEST(TraceMalformed, NumbersAsText) {
   const Trace t =
       of(R"([{"ph":"X","name":"a","cat":"kernel","ts":"1740461679470692.125","dur":"2.5","pid":"0",
-    "tid":"stream 7","args":{"correlation":"17","grid":["8","2"],"block":[32.0,1,1],"device":"0"}}])");
+    "tid":"stream 7","args":{"correlation":"17","grid":["8","2"],"block":[32.0,1,1],)"
+         R"("device":"0"}}])");
   ASSERT_EQ(t.events.size(), 1);
   EXPECT_EQ(t.base_ns, 1740461679470692125);
   EXPECT_EQ(t.events.duration_ns[0], 2500);
@@ -130,7 +131,8 @@ TEST(TraceMalformed, HugeNumbers) {
       event("e", "4000000000000000", "1") + "," + event("f", "-4000000000000000", "604800000000") +
       "," + event("g", "6", "-3") + "," +
       R"({"ph":"X","cat":"kernel","name":"h","ts":7,"dur":1,"pid":99999999999999999999,"tid":-5,
-          "args":{"stream":-1,"device":1e99,"correlation":18446744073709551615,"grid":[99999999999,-1,nan]}})"));
+          "args":{"stream":-1,"device":1e99,"correlation":18446744073709551615,)"
+      R"("grid":[99999999999,-1,nan]}})"));
   EXPECT_EQ(t.health.lost_events, 3);
   EXPECT_EQ(t.health.clipped_durations, 2);
   EXPECT_EQ(t.events.size(), 6);
@@ -221,9 +223,10 @@ TEST(TraceMalformed, BeginAndEnd) {
 }
 
 TEST(TraceMalformed, OtherPhases) {
-  const Trace t = of(
-      R"([{"ph":"b","id":1,"ts":1},{"ph":"N","ts":1},{"ph":"i","name":"now","ts":5,"s":"g","pid":"","tid":""},
-    {"ph":"C","name":"memory","pid":"GPU 0 Counters","tid":0,"ts":6,"args":{"":17}},{"name":"x"},{"ph":"XX","ts":1},{"ph":7}])");
+  const Trace t = of(R"([{"ph":"b","id":1,"ts":1},{"ph":"N","ts":1},{"ph":"i","name":"now","ts":5,)"
+                     R"("s":"g","pid":"","tid":""},
+    {"ph":"C","name":"memory","pid":"GPU 0 Counters","tid":0,"ts":6,"args":{"":17}},{)"
+                     R"("name":"x"},{"ph":"XX","ts":1},{"ph":7}])");
   EXPECT_EQ(t.health.ignored_phases, 3);
   EXPECT_EQ(t.health.lost_events, 2);
   ASSERT_EQ(t.events.size(), 2);
@@ -241,8 +244,10 @@ TEST(TraceMalformed, DuplicateCorrelationsAreAllKept) {
 TEST(TraceMalformed, MetadataOnBothSides) {
   const Trace t =
       of(R"({"deviceProperties": [{"id": 2, "name": "X", "numSms": "4"}, 7], "traceEvents": [)" +
-         event("a", "1", "1") + R"(], "baseTimeNanoseconds": 5000000,
-      "distributedInfo": {"backend": "nccl", "rank": "3", "world_size": 16}, "traceName": "x/run_tp2_pp4.json"})");
+         event("a", "1", "1") +
+         R"(], "baseTimeNanoseconds": 5000000,
+      "distributedInfo": {"backend": "nccl", "rank": "3", "world_size": 16}, )"
+         R"("traceName": "x/run_tp2_pp4.json"})");
   EXPECT_EQ(t.rank, 3);
   EXPECT_EQ(t.world_size, 16);
   EXPECT_EQ(t.backend, "nccl");
@@ -272,15 +277,18 @@ TEST(TraceMalformed, BrokenMetadataDoesNotCostTheEvents) {
 TEST(TraceMalformed, Generations) {
   const Trace old =
       of(R"([{"ph":"X","cat":"Kernel","name":"k","pid":0,"tid":"stream 7","ts":5,"dur":2,
-      "args":{"device":0,"stream":7,"correlation":4,"external id":3,"grid":[1,1,1],"block":[32,1,1]}},
-      {"ph":"X","cat":"Runtime","name":"cudaLaunchKernel","pid":1,"tid":"2","ts":1,"dur":2,"args":{"correlation":4}},
-      {"ph":"X","cat":"Memcpy","name":"Memcpy HtoD","pid":0,"tid":"stream 7","ts":9,"dur":2,"args":{"bytes":10}},
+      "args":{"device":0,"stream":7,"correlation":4,"external id":3,"grid":[1,1,1],)"
+         R"("block":[32,1,1]}},
+      {"ph":"X","cat":"Runtime","name":"cudaLaunchKernel","pid":1,"tid":"2","ts":1,)"
+         R"("dur":2,"args":{"correlation":4}},
+      {"ph":"X","cat":"Memcpy","name":"Memcpy HtoD","pid":0,"tid":"stream 7","ts":9,)"
+         R"("dur":2,"args":{"bytes":10}},
       {"ph":"X","cat":"Operator","name":"aten::add","pid":1,"tid":"2","ts":0,"dur":9}])");
   EXPECT_EQ(old.generation, Generation::kG1);
   EXPECT_EQ(old.tracks.back().stream, 7);
   EXPECT_EQ(old.tracks.back().end - old.tracks.back().begin, 2);
-  const Trace newest = of(
-      R"({"baseTimeNanoseconds": 1, "traceEvents": [{"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,
+  const Trace newest = of(R"({"baseTimeNanoseconds": 1, )"
+                          R"("traceEvents": [{"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,
       "ts":5.125,"dur":2.5,"args":{"device":0,"stream":7,"occupancy":{"limitingFactors":"x"}}},
       {"ph":"X","cat":"cuda_sync","name":"Stream Sync","pid":0,"tid":1000007,"ts":5,"dur":1,
        "args":{"wait_on_cuda_event_record_corr_id":12}}]})");
@@ -296,8 +304,10 @@ TEST(TraceMalformed, Generations) {
 TEST(TraceMalformed, Collectives) {
   const Trace t = of(document(
       R"({"ph":"X","cat":"kernel","name":"ncclDevKernel","pid":0,"tid":9,"ts":5,"dur":2,"args":{
-      "Collective name":"allreduce","In msg nelems":1024,"Out msg nelems":1024,"Group size":8,"dtype":"BFloat16",
-      "Process Group Name":"0","Process Group Description":"default_pg","Process Group Ranks":"[0, 1, ..., 7]","Seq":5}},)" +
+      "Collective name":"allreduce","In msg nelems":1024,"Out msg nelems":1024,)"
+      R"("Group size":8,"dtype":"BFloat16",
+      "Process Group Name":"0","Process Group Description":"default_pg",)"
+      R"("Process Group Ranks":"[0, 1, ..., 7]","Seq":5}},)" +
       event("a", "1", "1")));
   ASSERT_EQ(t.collectives.size(), 1);
   EXPECT_EQ(t.name_of(t.collectives[0].row), "ncclDevKernel");

@@ -24,6 +24,8 @@ void add_trace_views(Command& trace);    // summary, kernels, streams, regions, 
 void add_trace_reports(Command& trace);  // report, findings, check, info
 void add_trace_causes(Command& trace);   // critical, diff
 void add_trace_files(Command& trace);    // cut, merge
+void add_trace_ranks(Command& trace);
+void add_trace_query(Command& trace);
 void add_trace_generate(Command& trace);
 void add_trace_hardware(Command& trace);  // occupancy, roofline, memory, patterns
 

@@ -10,6 +10,8 @@ void add_trace(Command& root) {
   add_trace_hardware(trace);
   add_trace_reports(trace);
   add_trace_causes(trace);
+  add_trace_ranks(trace);
+  add_trace_query(trace);
   add_trace_files(trace);
   add_trace_generate(trace);
 }

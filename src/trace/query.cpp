@@ -1,7 +1,6 @@
 #include "trace/query.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -54,11 +53,6 @@ bool compare(const Query::Node& node, std::string_view text) {
     case QueryOperator::kNotLike: return !matches(node.text, text);
     default: return false;
   }
-}
-
-/// What a track is called.
-std::string_view track_name(const Track& track) {
-  return track.thread_name.empty() ? std::string_view(track.thread) : track.thread_name;
 }
 
 class Evaluation {
@@ -240,81 +234,110 @@ int64_t bytes_of(const Trace& trace, uint32_t row) {
   return static_cast<int64_t>(std::min<uint64_t>(trace.copies[e.detail[row]].bytes, INT64_MAX));
 }
 
+/// Smaller keys come first.
+int64_t sort_key(const GpuView& view, QueryOrder order, uint32_t row, uint32_t activity) {
+  switch (order) {
+    case QueryOrder::kDuration: return -view.trace->events.duration_ns[row];
+    case QueryOrder::kDelay:
+      return activity == kNone ? 1 : -delay_of(*view.trace, view.activities[activity]);
+    case QueryOrder::kBytes: return -bytes_of(*view.trace, row);
+    case QueryOrder::kStart:
+    case QueryOrder::kName: break;
+  }
+  return 0;
+}
+
+FoundEvent describe(const GpuView& view, int rank, uint32_t row, uint32_t activity) {
+  FoundEvent found{.view = &view,
+                   .rank = rank,
+                   .row = row,
+                   .activity = activity,
+                   .delay_ns = -1,
+                   .id = fmt::format("{}:{}", std::max(rank, 0), row),
+                   .region = {}};
+  if (activity == kNone) return found;
+  const Activity& a = view.activities[activity];
+  found.delay_ns = delay_of(*view.trace, a);
+  if (a.region != kNone) found.region = region_label(view, a.region);
+  return found;
+}
+
 }  // namespace
 
 std::vector<uint32_t> find_events(const GpuView& view, int rank, const Query& query) {
   return Evaluation(view, rank).run(query);
 }
 
-void sort_events(const GpuView& view, QueryOrder order, std::vector<uint32_t>& rows) {
-  const Trace& trace = *view.trace;
-  const Events& e = trace.events;
-  std::vector<uint32_t> activity;
-  if (order == QueryOrder::kDelay) activity = activities_by_row(view);
-  const auto key = [&](uint32_t row) -> int64_t {
-    switch (order) {
-      case QueryOrder::kStart: return 0;
-      case QueryOrder::kDuration: return -e.duration_ns[row];
-      case QueryOrder::kDelay:
-        return activity[row] == kNone ? 1 : -delay_of(trace, view.activities[activity[row]]);
-      case QueryOrder::kBytes: return -bytes_of(trace, row);
-      case QueryOrder::kName: return e.name[row];  // names are sorted
-    }
-    return 0;
+Found find_events(std::span<const GpuView> views, std::span<const int> ranks, const Query& query,
+                  QueryOrder order, size_t limit) {
+  CHECK(views.size() == ranks.size());
+  struct Candidate {
+    int64_t key;
+    std::string_view name;  // when sorted by it
+    int64_t start_ns;
+    size_t view;
+    uint32_t row;
   };
-  std::ranges::sort(rows, {},
-                    [&](uint32_t row) { return std::tuple(key(row), e.start_ns[row], row); });
-}
-
-std::vector<QueryRow> describe_events(const GpuView& view, std::span<const uint32_t> rows) {
-  const std::vector<uint32_t> activity = activities_by_row(view);
-  std::vector<QueryRow> out;
-  for (const uint32_t row : rows) {
-    QueryRow described{.row = row, .activity = activity[row], .delay_ns = -1, .region = {}};
-    if (described.activity != kNone) {
-      const Activity& a = view.activities[described.activity];
-      described.delay_ns = delay_of(*view.trace, a);
-      if (a.region != kNone) described.region = region_label(view, a.region);
+  std::vector<std::vector<uint32_t>> activity;
+  std::vector<Candidate> candidates;
+  for (size_t v = 0; v < views.size(); ++v) {
+    activity.push_back(activities_by_row(views[v]));
+    for (const uint32_t row : find_events(views[v], ranks[v], query)) {
+      candidates.push_back(
+          {.key = sort_key(views[v], order, row, activity[v][row]),
+           .name = order == QueryOrder::kName ? views[v].trace->name_of(row) : std::string_view(),
+           .start_ns = views[v].trace->events.start_ns[row],
+           .view = v,
+           .row = row});
     }
-    out.push_back(std::move(described));
   }
-  return out;
+  Found found{.matched = candidates.size(), .events = {}};
+  const size_t kept = std::min(candidates.size(), limit);
+  // A defaulted <=> over a string_view does not link with g++ 12.
+  std::ranges::partial_sort(
+      candidates, candidates.begin() + static_cast<ptrdiff_t>(kept), {},
+      [](const Candidate& c) { return std::tuple(c.key, c.name, c.start_ns, c.view, c.row); });
+  candidates.resize(kept);
+  for (const Candidate& c : candidates) {
+    found.events.push_back(describe(views[c.view], ranks[c.view], c.row, activity[c.view][c.row]));
+  }
+  return found;
 }
 
-Json to_json(const GpuView& view, int rank, const std::vector<QueryRow>& rows) {
+std::string_view track_name(const Track& track) {
+  return track.thread_name.empty() ? std::string_view(track.thread) : track.thread_name;
+}
+
+Json to_json(const FoundEvent& found) {
+  const GpuView& view = *found.view;
   const Trace& trace = *view.trace;
   const Events& e = trace.events;
-  Json list = Json::array();
-  for (const QueryRow& row : rows) {
-    const uint32_t r = row.row;
-    const Track& track = trace.tracks[e.track[r]];
-    Json json = {{"id", fmt::format("{}:{}", std::max(rank, 0), r)},
-                 {"category", name(e.category[r])},
-                 {"name", trace.name_of(r)},
-                 {"start_us", us(e.start_ns[r])},
-                 {"duration_us", us(e.duration_ns[r])},
-                 {"track", track_name(track)},
-                 {"process", track.process}};
-    if (track.device >= 0) json["device"] = track.device;
-    if (track.stream >= 0) json["stream"] = track.stream;
-    if (e.correlation[r] != 0) json["correlation"] = e.correlation[r];
-    if (row.activity != kNone) {
-      const Activity& a = view.activities[row.activity];
-      json["class"] = name(a.kind);
-      json["role"] = name(a.role);
-      if (!row.region.empty()) json["region"] = row.region;
-      if (row.delay_ns >= 0) json["delay_us"] = us(row.delay_ns);
-      if (const Launch* launch = view.launch_of(a)) {
-        json["grid"] = launch->grid;
-        json["block"] = launch->block;
-        json["registers_per_thread"] = launch->registers_per_thread;
-        json["shared_memory_bytes"] = launch->shared_memory_bytes;
-      }
-    }
-    if (bytes_of(trace, r) >= 0) json["bytes"] = bytes_of(trace, r);
-    list.push_back(std::move(json));
+  const uint32_t r = found.row;
+  const Track& track = trace.tracks[e.track[r]];
+  Json json = {{"id", found.id},
+               {"category", name(e.category[r])},
+               {"name", trace.name_of(r)},
+               {"start_us", us(e.start_ns[r])},
+               {"duration_us", us(e.duration_ns[r])},
+               {"track", track_name(track)},
+               {"process", track.process}};
+  if (track.device >= 0) json["device"] = track.device;
+  if (track.stream >= 0) json["stream"] = track.stream;
+  if (e.correlation[r] != 0) json["correlation"] = e.correlation[r];
+  if (bytes_of(trace, r) >= 0) json["bytes"] = bytes_of(trace, r);
+  if (found.activity == kNone) return json;
+  const Activity& a = view.activities[found.activity];
+  json["class"] = name(a.kind);
+  json["role"] = name(a.role);
+  if (!found.region.empty()) json["region"] = found.region;
+  if (found.delay_ns >= 0) json["delay_us"] = us(found.delay_ns);
+  if (const Launch* launch = view.launch_of(a)) {
+    json["grid"] = launch->grid;
+    json["block"] = launch->block;
+    json["registers_per_thread"] = launch->registers_per_thread;
+    json["shared_memory_bytes"] = launch->shared_memory_bytes;
   }
-  return list;
+  return json;
 }
 
 }  // namespace hadal::trace

@@ -95,21 +95,33 @@ Result<Query> parse_query(std::string_view text);
 std::vector<uint32_t> find_events(const GpuView& view, int rank, const Query& query);
 
 enum class QueryOrder : uint8_t { kStart, kDuration, kDelay, kBytes, kName };
-/// Sorts rows: by start or by name, or the longest or largest first. Ties by start, then row. Rows
-/// without the field come last.
-void sort_events(const GpuView& view, QueryOrder order, std::vector<uint32_t>& rows);
 
-/// One event as the table and JSON show it. Fields that it does not have are kNone, -1 or empty.
-struct QueryRow {
-  uint32_t row = 0;
+/// An event that a query found, as tables and JSON show it.
+struct FoundEvent {
+  const GpuView* view = nullptr;
+  int rank = 0;
+  uint32_t row = 0;           // in Trace::events
   uint32_t activity = kNone;  // in GpuView::activities
   int64_t delay_ns = -1;      // of a launched activity
-  std::string region;
+  std::string id;             // "rank:row", stable for a file; rank 0 where none is known
+  std::string region;         // "attn(B)#3"; empty outside of all
 };
-std::vector<QueryRow> describe_events(const GpuView& view, std::span<const uint32_t> rows);
+struct Found {
+  uint64_t matched = 0;            // in all
+  std::vector<FoundEvent> events;  // the first `limit` of them
+};
 
-/// [{id: "rank:row", category, name, start_us, duration_us, track, process, device, stream,
-/// correlation, class, role, region, delay_us, grid, block, ...}]; without what an event lacks.
-Json to_json(const GpuView& view, int rank, const std::vector<QueryRow>& rows);
+/// Runs the query over traces and their ranks, and sorts what it finds over all of them: by start
+/// or by name, or the longest or largest first; events without the field come last, ties by start,
+/// trace and row. The views must outlive the result.
+Found find_events(std::span<const GpuView> views, std::span<const int> ranks, const Query& query,
+                  QueryOrder order, size_t limit);
+
+/// What a track is called: the name of its thread or stream, or its `tid`.
+std::string_view track_name(const Track& track);
+
+/// {id, category, name, start_us, duration_us, track, process, device, stream, correlation, class,
+/// role, region, delay_us, grid, block, ...}; without what the event lacks.
+Json to_json(const FoundEvent& found);
 
 }  // namespace hadal::trace

@@ -107,25 +107,42 @@ TEST(Query, ErrorsPointAtTheCharacter) {
   says(nots, "more than 100 levels");
 }
 
-TEST(Query, SortsAndDescribes) {
+TEST(Query, SortsOverAllTraces) {
   const Trace trace = small();
-  const GpuView view = gpu_view(trace, Rules());
-  std::vector<uint32_t> rows = find_events(view, 3, *parse_query("cat=kernel or cat=gpu_memset"));
-  const auto names = [&] {
+  const Trace other = HandTrace().kernel(7, "gemm_z", 0, 1'000'000).trace();
+  const std::vector<GpuView> views = {gpu_view(trace, Rules()), gpu_view(other, Rules())};
+  const std::vector<int> ranks = {3, 4};
+  const auto names = [&](QueryOrder order, size_t limit) {
+    const Query query = *parse_query("cat=kernel or cat=gpu_memset");
+    const Found found = find_events(views, ranks, query, order, limit);
+    EXPECT_EQ(found.matched, 5U);
     std::string text;
-    for (const uint32_t row : rows) text += std::string(trace.name_of(row)) + " ";
+    for (const FoundEvent& f : found.events) {
+      text += std::string(f.view->trace->name_of(f.row)) + " ";
+    }
     return text;
   };
-  sort_events(view, QueryOrder::kDuration, rows);
-  EXPECT_EQ(names(), "gemm_a gemm_b ncclKernel Memset (Device) ");
-  sort_events(view, QueryOrder::kDelay, rows);
-  EXPECT_EQ(names(), "gemm_b gemm_a ncclKernel Memset (Device) ");
-  sort_events(view, QueryOrder::kName, rows);
-  EXPECT_EQ(names(), "Memset (Device) gemm_a gemm_b ncclKernel ");
-  const Json json = to_json(view, 3, describe_events(view, rows));
-  EXPECT_EQ(json[1]["id"], "3:" + std::to_string(rows[1]));
-  EXPECT_EQ(json[1]["region"], "attn(B)#0");
-  EXPECT_FALSE(json[0].contains("region"));
+  EXPECT_EQ(names(QueryOrder::kStart, 2), "gemm_z gemm_a ");
+  EXPECT_EQ(names(QueryOrder::kDuration, 9), "gemm_a gemm_z gemm_b ncclKernel Memset (Device) ");
+  EXPECT_EQ(names(QueryOrder::kDelay, 3), "gemm_b gemm_a ncclKernel ");
+  EXPECT_EQ(names(QueryOrder::kName, 9), "Memset (Device) gemm_a gemm_b gemm_z ncclKernel ");
+  EXPECT_EQ(names(QueryOrder::kName, 0), "");
+}
+
+TEST(Query, DescribesWhatAnEventHas) {
+  const Trace trace = small();
+  const std::vector<GpuView> views = {gpu_view(trace, Rules())};
+  const std::vector<int> ranks = {3};
+  const Found found = find_events(views, ranks, *parse_query("name=gemm_a or cat=gpu_memset"),
+                                  QueryOrder::kStart, 9);
+  ASSERT_EQ(found.events.size(), 2U);
+  const Json gemm = to_json(found.events[0]), memset = to_json(found.events[1]);
+  EXPECT_EQ(gemm["id"], "3:" + std::to_string(found.events[0].row));
+  EXPECT_EQ(gemm["region"], "attn(B)#0");
+  EXPECT_EQ(gemm["stream"], 7);
+  EXPECT_EQ(memset["class"], "memory");
+  EXPECT_FALSE(memset.contains("region"));
+  EXPECT_FALSE(memset.contains("delay_us"));
 }
 
 TEST(Query, TrainTrace) {

@@ -327,17 +327,10 @@ Json kind_json(const RanksUse& use, const CollectiveKind& kind) {
   return json;
 }
 
-/// The collectives with the longest waits.
 Json worst_json(const RanksUse& use) {
-  std::vector<const Collective*> worst;
-  for (const Collective& c : use.collectives) worst.push_back(&c);
-  const auto shown = worst.begin() + static_cast<ptrdiff_t>(std::min(worst.size(), kWorstShown));
-  std::ranges::partial_sort(worst, shown, {}, [](const Collective* c) {
-    return std::tuple(-c->wait_ns, c->start_ns, c->kind, c->sequence);
-  });
   Json list = Json::array();
-  for (auto at = worst.begin(); at != shown; ++at) {
-    const Collective& c = **at;
+  for (const Collective* worst : worst_collectives(use, kWorstShown)) {
+    const Collective& c = *worst;
     list.push_back({{"collective", use.kinds[c.kind].collective},
                     {"group", use.kinds[c.kind].group},
                     {"sequence", c.sequence},
@@ -383,6 +376,18 @@ RanksUse compare_ranks(std::span<const GpuView> views, std::span<const int> rank
   compare_compute(views, use);
   note_answers(use);
   return use;
+}
+
+std::vector<const Collective*> worst_collectives(const RanksUse& use, size_t most) {
+  std::vector<const Collective*> worst;
+  for (const Collective& c : use.collectives) worst.push_back(&c);
+  const size_t kept = std::min(worst.size(), most);
+  std::ranges::partial_sort(worst, worst.begin() + static_cast<ptrdiff_t>(kept), {},
+                            [](const Collective* c) {
+                              return std::tuple(-c->wait_ns, c->start_ns, c->kind, c->sequence);
+                            });
+  worst.resize(kept);
+  return worst;
 }
 
 Json to_json(const RanksUse& use) {

@@ -132,6 +132,9 @@ struct RanksUse {
 /// `ranks` as of assign_ranks(), one for each view.
 RanksUse compare_ranks(std::span<const GpuView> views, std::span<const int> ranks);
 
+/// The collectives with the longest waits, longest first, at most `most`.
+std::vector<const Collective*> worst_collectives(const RanksUse& use, size_t most);
+
 /// {ranks: [...], straggler, slowest_compute, missing, kinds: [...], worst: [the 20 collectives
 /// with the longest waits], regions: [...], notes: [...]}
 Json to_json(const RanksUse& use);

@@ -141,8 +141,8 @@ class Page:
             self.requests.append(params["request"]["url"])
 
     def resize(self, width, height, scale=1):
-        self.call("Emulation.setDeviceMetricsOverride",
-                  {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False})
+        self.call("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": scale,
+                                                           "mobile": False})
 
     def color_scheme(self, dark):
         value = "dark" if dark else "light"

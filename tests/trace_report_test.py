@@ -172,8 +172,8 @@ class TrainTest(ReportTest):
         self.settle(page)
         after = self.view(page)
         self.assertLess(after[1] - after[0], (before[1] - before[0]) / 2)
-        evidence = page.evaluate("hadal.findings.list[1].evidence.reduce("
-                                 "(a, b) => b.end_us - b.start_us > a.end_us - a.start_us ? b : a)")
+        pieces = page.evaluate("hadal.findings.list[1].evidence")
+        evidence = max(pieces, key=lambda e: e["end_us"] - e["start_us"])
         self.assertLess(after[0], evidence["start_us"] * 1000)
         self.assertGreater(after[1], evidence["end_us"] * 1000)
         self.assertGreater(page.evaluate("hadal.timeline.highlights.length"), 0)
@@ -182,8 +182,8 @@ class TrainTest(ReportTest):
         page.key("f")
         self.settle(page)
         longest = page.evaluate("""(() => { const lane = hadal.timeline.mainRank.tracks.find(x => x.stream === 7).lanes[0];
-            let best = 0;
-            for (let i = 0; i < lane.n; ++i) if (lane.end[i] - lane.start[i] > lane.end[best] - lane.start[best]) best = i;
+            const length = i => lane.end[i] - lane.start[i];
+            let best = 0; for (let i = 0; i < lane.n; ++i) if (length(i) > length(best)) best = i;
             return best; })()""")
         page.click(*self.bar_position(page, 7, longest))
         page.wait("hadal.timeline.selection")
@@ -249,8 +249,7 @@ class TrainTest(ReportTest):
         page = self.open(self.path_of_report, "#canvas2d")
         with open(TRAIN, encoding="utf-8") as file:
             trace = [e for e in json.load(file)["traceEvents"] if e["ph"] in "XiIC"]
-        regions = page.evaluate("hadal.timeline.mainRank.tracks.filter(t => t.kind === 'regions')"
-                                ".reduce((n, t) => n + t.bars, 0)")
+        regions = page.evaluate("hadal.timeline.mainRank.tracks.find(t => t.kind === 'regions').bars")
         self.assertEqual(page.evaluate("hadal.timeline.mainRank.bars") - regions, len(trace))
         # And each of them is hit where it is drawn, when zoomed in.
         missed = page.evaluate("""(() => { let missed = 0;
@@ -300,9 +299,10 @@ class NamesTest(ReportTest):
             self.assertTrue(page.evaluate("document.title").endswith("hadal trace"))
             self.assertEqual(page.evaluate("hadal.timeline.mainRank.tracks.find(t => t.kind === 'gpu').bars"), len(names))
             for i in range(len(names)):
-                page.evaluate(f"hadal.timeline.select({{rank: hadal.timeline.mainRank, lane: L, i: {i}, "
-                              f"id: L.firstId + {i}}}, true)"
-                              .replace("L", "hadal.timeline.mainRank.tracks.find(t => t.kind === 'gpu').lanes[0]"))
+                page.evaluate(f"""(() => {{
+                    const rank = hadal.timeline.mainRank, lane = rank.tracks.find(t => t.kind === 'gpu').lanes[0];
+                    hadal.timeline.select({{rank, lane, i: {i}, id: lane.firstId + {i}}}, true);
+                }})()""")
                 shown = page.evaluate("document.querySelector('.detail code').textContent")
                 self.assertNotRegex(shown, "[\u0000-\u001f\u200f\u2028\u2029\u202e\u2066-\u2069]")
                 if i < 3:
@@ -341,8 +341,8 @@ class NamesTest(ReportTest):
         for r, path in enumerate(paths):
             page.evaluate(f"(s => {{ s.value = '{r}'; s.onchange(); }})(document.querySelector('#rank'))")
             gpu = self.json("trace", "summary", path, "--json")["gpu"]
-            shown = float(page.evaluate("document.querySelector('.figure.span').dataset.value"))
-            self.assertAlmostEqual(shown, gpu["span_us"], places=2)
+            span = page.evaluate("document.querySelector('.figure.span').dataset.value")
+            self.assertAlmostEqual(float(span), gpu["span_us"], places=2)
         page.evaluate("(s => { s.value = 'all'; s.onchange(); })(document.querySelector('#rank'))")
         self.assertEqual(page.evaluate("hadal.timeline.rows.filter(r => r.kind === 'rank').length"), 3)
         time.sleep(0.1)

@@ -22,9 +22,12 @@
 //                "evidence": [{"start_us", "end_us", "label", "track"?, "rank"?}]}]
 //               in the order to show. `track` is a label or a number of a stream, `rank` an index
 //               into ReportInput::ranks (default 0). Clicking zooms to the evidence.
-//   "tabs"      [{"id", "title", "notes"?: ["text", ...], "tables"?: [table], "grids"?: [grid]}]
+//   "tabs"      [{"id", "title", "rank"?, "notes"?: ["text", ...], "tables"?: [table], "grids"?:
+//   [grid]}]
+//               With "rank" a tab is about that rank, is there while that rank is shown, and its
+//               intervals are on that rank's clock.
 //     table     {"title"?, "columns": [{"key", "title", "unit"?, "align"?: "left"|"right"}],
-//                "rows": [[cell, ...]], "row_interval"?: [i, j], "row_rank"?: k}
+//                "rows": [[cell, ...]], "row_interval"?: [i, j]}
 //               A cell is null, a string or a number. The columns i and j of `row_interval` hold
 //               the start and end, in microseconds, that a click on the row zooms to.
 //     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?,

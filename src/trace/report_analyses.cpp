@@ -7,6 +7,7 @@
 
 #include "trace/cause_sheets.h"
 #include "trace/findings.h"
+#include "trace/hardware_sheets.h"
 #include "trace/sheets.h"
 
 namespace hadal::trace {
@@ -156,9 +157,39 @@ Sheet health_sheet(const Trace& trace) {
   return sheet;
 }
 
-void add_tabs(const GpuView& view, const std::string& suffix, Json& tabs) {
+/// What the machine did with the kernels.
+template <typename Add>
+void add_hardware_tabs(const GpuView& view, const Add& add) {
+  const WaveReport waves = wave_report(view);
+  const Shapes shapes = infer_shapes(view);
+  const Roofline roofs = roofline(view, shapes);
+  const MemoryUse memory = memory_use(view);
+  const Patterns found = patterns(view, shapes);
+  Tab sms("sms", "SMs");
+  add(sms.table(occupancy_sheet(view, occupancy_report(view)))
+          .table(waves_sheet(view, waves))
+          .table(contention_sheet(view, contention(view)))
+          .table(head_of_line_sheet(view, waves)));
+  Tab roof("roofline", "Roofline");
+  add(roof.table(roofline_totals_sheet(roofs))
+          .table(roofline_sheet(roofs))
+          .table(comm_bandwidth_sheet(roofs)));
+  Tab repeats("patterns", "Patterns");
+  add(repeats.table(recompute_sheet(view, found))
+          .table(chains_sheet(view, found))
+          .table(sequences_sheet(view, found))
+          .table(grouped_rows_sheet(view, found)));
+  Tab bytes("memory", "Memory");
+  add(bytes.table(copies_sheet(memory))
+          .table(allocation_calls_sheet(memory))
+          .table(memory_peaks_sheet(memory)));
+}
+
+void add_tabs(const GpuView& view, size_t rank, Json& tabs) {
   const auto add = [&](Tab& tab) {
-    if (!tab.empty()) tabs.push_back(tab.take());
+    if (tab.empty()) return;
+    tabs.push_back(tab.take());
+    tabs.back()["rank"] = rank;
   };
   const auto uses = region_use(view);
   const OverlapMatrix matrix = overlap_matrix(view);
@@ -167,35 +198,36 @@ void add_tabs(const GpuView& view, const std::string& suffix, Json& tabs) {
   const LaunchUse launch = launch_use(view, streams);
   const KernelTable kernels = kernel_table(view);
   if (!uses.empty()) {
-    Tab phases("phases" + suffix, "Phases" + suffix);
+    Tab phases("phases", "Phases");
     add(phases.grid(phases_grid(view, uses)).table(regions_sheet(uses)));
-    Tab overlap("overlap" + suffix, "Overlap" + suffix);
+    Tab overlap("overlap", "Overlap");
     add(overlap.grid(overlap_grid(matrix)).table(phases_sheet(matrix)));
-    Tab gate("gates" + suffix, "Gates" + suffix);
+    Tab gate("gates", "Gates");
     add(gate.table(gates_sheet(view, gates(view))));
   }
-  Tab communication("comm" + suffix, "Communication" + suffix);
+  Tab communication("comm", "Communication");
   if (comm.roles[0].count + comm.roles[1].count > 0) {
     add(communication.table(roles_sheet(comm))
             .table(role_growth_sheet(comm))
             .table(comm_kernels_sheet(comm))
             .table(unclassified_sheet(comm)));
   }
-  Tab kernel("kernels" + suffix, "Kernels" + suffix);
+  Tab kernel("kernels", "Kernels");
   add(kernel.table(families_sheet(kernels)).table(kernels_sheet(kernels)));
-  Tab stream("streams" + suffix, "Streams" + suffix);
+  Tab stream("streams", "Streams");
   add(stream.table(streams_sheet(view, streams)).table(gaps_sheet(view, streams, kGapsMax)));
-  Tab host("host" + suffix, "Host" + suffix);
+  Tab host("host", "Host");
   add(host.table(launches_sheet(view, launch))
           .table(api_sheet(launch))
           .table(blocking_sheet(view, launch)));
   const CriticalPath path = critical_path(replay_graph(view));
-  Tab critical("critical" + suffix, "Critical path" + suffix);
+  Tab critical("critical", "Critical path");
   add(critical.table(path_classes_sheet(path))
           .table(path_regions_sheet(path))
           .table(path_kernels_sheet(path))
           .table(path_steps_sheet(view, path)));
-  Tab health("health" + suffix, "File" + suffix);
+  add_hardware_tabs(view, add);
+  Tab health("health", "File");
   add(health.table(health_sheet(*view.trace)));
 }
 
@@ -215,7 +247,7 @@ Json report_analyses(std::span<const GpuView> ranks) {
       }
       all.push_back(std::move(finding));
     }
-    add_tabs(ranks[r], r == 0 ? "" : fmt::format(" [{}]", r), tabs);
+    add_tabs(ranks[r], r, tabs);
     if (r == 0 && !findings.cannot_tell.empty()) {
       Tab limits("limits", "What it cannot tell");
       Sheet sheet{.id = "limits",

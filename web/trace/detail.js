@@ -28,15 +28,18 @@ class Detail {
   paint() {
     const {selection: bar, model} = this.t;
     if (!bar) {
-      this.element.replaceChildren(h('p.hint', 'Click a bar to see what it is. Drag to measure. ', h('kbd', '?'), ' lists the keys.'));
+      this.element.replaceChildren(h('p.hint', 'Click a bar to see what it is. Drag to measure. ', h('kbd', '?'),
+          ' lists the keys.'));
       return;
     }
     const {lane, i, rank} = bar, name = model.name(lane.name[i]);
     const merged = lane.count && lane.count[i] > 1;
-    const title = lane.flags & REGIONS ? this.t.barLabel(lane, i) : merged ? `${lane.count[i]} merged events, most of them in` : shortName(name);
+    const title = lane.flags & REGIONS ? this.t.barLabel(lane, i)
+      : merged ? `${lane.count[i]} merged events, the longest of them ${shortName(name)}` : shortName(name);
     this.element.replaceChildren(
       h('header', h('i.swatch', {style: {background: this.t.theme.css[model.colors(lane, this.t.mode)[i]]}}), h('h2', title),
-        h('div.actions', this.button('Zoom', () => this.t.showWithMargin(lane.start[i] + rank.offset, lane.end[i] + rank.offset)),
+        h('div.actions', this.button('Zoom', () => this.t.showWithMargin(lane.start[i] + rank.offset,
+            lane.end[i] + rank.offset)),
           this.button('Measure', () => this.t.setMeasure(lane.start[i] + rank.offset, lane.end[i] + rank.offset)),
           this.button('Find all', () => this.t.findName(name)),
           h('button', {onclick: e => copyText(name, e.target)}, 'Copy name'))),
@@ -66,7 +69,8 @@ class Detail {
     }
     if (lane.count && lane.count[i] > 1) lines.push(['Merged', `${lane.count[i]} events, ${time(lane.covered[i])} covered`]);
     if (track.rank.info.label && model.ranks.length > 1) lines.push(['Rank', rank.label]);
-    return lines.map(([key, value, note]) => h('div.fact', h('dt', key), h('dd', value, note && note !== value && h('em', note))));
+    return lines.map(([key, value, note]) =>
+      h('div.fact', h('dt', key), h('dd', value, note && note !== value && h('em', note))));
   }
 
   where({lane}) {
@@ -89,12 +93,14 @@ class Detail {
     }
     if (lane.launch[i]) {
       const wait = lane.delay[i] - lane.launchDuration[i];
-      lines.push(['Launched', this.link(rank, lane.launch[i] - 1, `${time(lane.delay[i])} before`), `${time(Math.max(0, wait))} in the queue`]);
+      lines.push(['Launched', this.link(rank, lane.launch[i] - 1, `${time(lane.delay[i])} before`),
+          `${time(Math.max(0, wait))} in the queue`]);
     } else {
       lines.push(['Launched', 'by no call of this trace']);
     }
     const region = lane.region[i];
-    if (region) lines.push(['Region', `${shown(this.t.model.name(rank.regions.name[region - 1]), 80)} #${rank.regions.index[region - 1]}`]);
+    if (region) lines.push(['Region',
+        `${shown(this.t.model.name(rank.regions.name[region - 1]), 80)} #${rank.regions.index[region - 1]}`]);
     return lines;
   }
 
@@ -115,7 +121,9 @@ class Detail {
     const own = lane.end[i] - lane.start[i], durations = this.t.model.twins(rank, lane, lane.name[i]);
     if (durations.length < 2) return h('div.twinbox', h('h4', 'Twins'), h('p.hint', 'The only one of its name.'));
     const median = durations[(durations.length - 1) >> 1];
-    const ratio = median > 0 ? `${significant(own / median)}× the median, longer than ${percent(positionOf(durations, own - 1e-6), 1, 0)}` : '';
-    return h('div.twinbox', h('h4', `${plainNumber(durations.length)} of this name`), twinsChart(durations, own), h('p.hint', ratio));
+    const ratio = median > 0
+        ? `${significant(own / median)}× the median, longer than ${percent(positionOf(durations, own - 1e-6), 1, 0)}` : '';
+    return h('div.twinbox', h('h4', `${plainNumber(durations.length)} of this name`), twinsChart(durations, own),
+      h('p.hint', ratio));
   }
 }

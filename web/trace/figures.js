@@ -35,17 +35,19 @@ function summaryOf(model, rank) {
 
 function showFigures(model, rank, theme) {
   const s = summaryOf(model, rank), us = ns => String(Math.round(ns) / 1000);
-  const figure = (id, label, value, data, hint, note) => h(`div.figure.${id}`, {title: hint, 'data-value': data},
+  const figure = (id, label, value, data, hint, note) => h('div', {className: `figure ${id}`, title: hint,
+      'data-value': data},
     h('span.name', label), h('span.value', value), note && h('span.note', note));
   const overlap = s.communication > 0 ? 100 * s.overlap / s.communication : NaN;
   const structural = s.structural > 0 ? `, of which ${time(s.structural)} in ${s.pieces} pieces are longer than 10 µs` : '';
   $('figures').replaceChildren(
     h('div.row',
       figure('span', 'Span', time(s.span), us(s.span), `From the first to the last GPU activity: ${exactUs(s.span)}`),
-      figure('busy', 'Busy', time(s.busy), us(s.busy), `Some kernel, copy or memset runs: ${exactUs(s.busy)}`, percent(s.busy, s.span)),
+      figure('busy', 'Busy', time(s.busy), us(s.busy), `Some kernel, copy or memset runs: ${exactUs(s.busy)}`,
+          percent(s.busy, s.span)),
       figure('overlap', 'Overlap', Number.isFinite(overlap) ? overlap.toFixed(2) + '%' : '–', String(overlap),
         `Of ${exactUs(s.communication)} of communication, this share runs beside computation`),
-      figure('exposed', 'Exposed', time(s.exposed), us(s.exposed),
+      figure(s.exposed > 0 ? 'exposed' : 'exposed none', 'Exposed', time(s.exposed), us(s.exposed),
         `Communication with no computation beside it: ${exactUs(s.exposed)}${structural}`, percent(s.exposed, s.span)),
       figure('idle', 'Idle', time(s.idle), us(s.idle), `Nothing runs: ${exactUs(s.idle)}`, percent(s.idle, s.span))),
     identityBar(s, theme));

@@ -71,17 +71,23 @@ class App {
     $('title').title = shown(meta.title, 2000);
     const world = info.world_size > 0 ? ` of ${info.world_size}` : '';
     $('subtitle').textContent = [ranks.length > 1 ? `${ranks.length} ranks` : info.label + world, info.device,
-      `${plainNumber(ranks.reduce((n, r) => n + r.info.events, 0))} events`].filter(Boolean).map(s => shown(s, 80)).join(' · ');
+      `${plainNumber(ranks.reduce((n, r) => n + r.info.events, 0))} events`]
+      .filter(Boolean).map(s => shown(s, 80)).join(' · ');
     const select = $('rank');
     select.hidden = ranks.length < 2;
-    select.append(...ranks.map((r, i) => h('option', {value: String(i)}, shown(r.label, 60))), h('option', {value: 'all'}, 'all ranks'));
+    select.append(...ranks.map((r, i) => h('option', {value: String(i)}, shown(r.label, 60))));
+    select.append(h('option', {value: 'all'}, 'all ranks'));
     select.onchange = () => {
       t.showRanks(select.value === 'all' ? ranks : [ranks[Number(select.value)]]);
-      this.figures();
-      this.legend.paint();
-      this.search.run();
       $('timeline').focus();
     };
+    t.on('rank', () => {
+      select.value = t.shownRanks.length > 1 ? 'all' : String(t.mainRank.index);
+      this.figures();
+      this.legend.paint();
+      this.tabs.showRank();
+      this.search.run();
+    });
     const color = $('color');
     if (!this.model.hasPhases) color.querySelector('[value=phase]').remove();
     color.value = t.mode;
@@ -130,7 +136,8 @@ class App {
     if (!bar) return;
     const {lane, i} = bar, t = this.timeline, box = $('timeline').getBoundingClientRect();
     const count = lane.count && lane.count[i] > 1 ? `${lane.count[i]} merged` : null;
-    tip.replaceChildren(h('b', shown(t.barLabel(lane, i), 120)), h('span', [time(lane.end[i] - lane.start[i]), count].filter(Boolean).join(' · ')));
+    const size = [time(lane.end[i] - lane.start[i]), count].filter(Boolean).join(' · ');
+    tip.replaceChildren(h('b', shown(t.barLabel(lane, i), 120)), h('span', size));
     const x = event.clientX - box.left, y = event.clientY - box.top;
     const left = x + 16 + tip.offsetWidth > box.width ? x - 12 - tip.offsetWidth : x + 14;
     const top = y + 24 + tip.offsetHeight > box.height ? y - tip.offsetHeight - 8 : y + 18;

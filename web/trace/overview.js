@@ -21,8 +21,8 @@ class Overview {
     const {sets} = rank, pixel = model.end / width;
     const colors = [[sets.compute, theme.busy], [sets.memory, theme.classes[2]],
       [sets.overlap, theme.hidden], [sets.exposed, theme.exposed]];
-    // Computation fills from below; communication hidden behind it hangs from above; exposed communication,
-    // which excludes both, takes the whole height.
+    // Computation fills from below; communication hangs from above, and as much of the whole height is red as is
+    // exposed.
     for (let x = 0; x < width; ++x) {
       const a = x * pixel - rank.offset, b = a + pixel;
       const [compute, memory, overlap, exposed] = colors.map(([set]) => lengthIn(set, a, b) / pixel);
@@ -34,11 +34,7 @@ class Overview {
       bar(colors[0][1], 1 - 0.55 * compute, 1);
       bar(colors[1][1], 1 - 0.55 * memory * (1 - compute), 1);
       bar(colors[2][1], 0.45 - 0.35 * overlap, 0.45);
-      if (exposed > 0) {
-        c.globalAlpha = Math.min(1, 0.08 + 0.92 * exposed);
-        bar(colors[3][1], 0.1, 1);
-        c.globalAlpha = 1;
-      }
+      bar(colors[3][1], 0.1, 0.1 + 0.9 * exposed);
     }
     this.move();
   }

@@ -11,30 +11,40 @@ class Findings {
     this.box = $('findings');
     const counts = SEVERITY.map(s => [s, this.list.filter(f => f.severity === s).length]).filter(([, n]) => n);
     this.cards = this.list.map((finding, i) => this.card(finding, i));
-    this.box.replaceChildren(h('header', h('h2', 'Findings'), h('span.counts', counts.map(([s, n]) => h(`span.${s}`, h('i'), String(n))))),
+    this.box.replaceChildren(h('header', h('h2', 'Findings'), h('span.counts',
+        counts.map(([s, n]) => h(`span.${s}`, h('i'), String(n))))),
       this.list.length ? h('ol', this.cards) : h('p.hint', 'Nothing to report.'));
   }
 
   card(f, i) {
     const severity = SEVERITY.includes(f.severity) ? f.severity : 'info';
     const evidence = f.evidence || [];
-    const chips = evidence.slice(0, 12).map((e, k) => h('button.chip', {onclick: event => { event.stopPropagation(); this.open(i, k); }},
-      shown(e.label || `evidence ${k + 1}`, 60), h('em', time((e.end_us - e.start_us) * 1000))));
+    const chips = evidence.slice(0, 12).map((e, k) => {
+      const onclick = event => {
+        event.stopPropagation();
+        this.open(i, k);
+      };
+      const name = shown(e.label || `evidence ${k + 1}`, 60);
+      return h('button.chip', {onclick}, name, h('em', time((e.end_us - e.start_us) * 1000)));
+    });
     const ceiling = Number.isFinite(f.ceiling_us) && f.ceiling_us > 0;
-    return h(`li.finding.${severity}`, {tabIndex: 0, 'data-id': String(f.id), onclick: () => this.open(i),
-      onkeydown: e => { if (e.key === 'Enter' && e.target === e.currentTarget) this.open(i); }},
+    const saving = ceiling ? [`≤ ${time(f.ceiling_us * 1000)}`,
+      Number.isFinite(f.ceiling_percent) && h('em', `${f.ceiling_percent.toFixed(1)}%`)] : [];
+    const more = evidence.length > 12 && h('span.hint', `and ${evidence.length - 12} more`);
+    const onkeydown = e => { if (e.key === 'Enter' && e.target === e.currentTarget) this.open(i); };
+    return h(`li.finding.${severity}`, {tabIndex: 0, 'data-id': String(f.id), onclick: () => this.open(i), onkeydown},
       h('div.claim', h('i.severity', {title: severity}), h('p', shown(f.claim || ''))),
-      h('div.meta', ceiling ? h('span.ceiling', {title: 'What fixing it could save at most'}, `≤ ${time(f.ceiling_us * 1000)}`,
-        Number.isFinite(f.ceiling_percent) && h('em', `${f.ceiling_percent.toFixed(1)}%`)) : h('span'), h('span.confidence', shown(f.confidence || ''))),
-      h('div.more', f.action && h('p.action', shown(f.action)), chips.length > 0 && h('div.chips', chips,
-        evidence.length > 12 && h('span.hint', `and ${evidence.length - 12} more`))));
+      h('div.meta', h('span.ceiling', {title: 'What fixing it could save at most'}, saving),
+        h('span.confidence', shown(f.confidence || ''))),
+      h('div.more', f.action && h('p.action', shown(f.action)), chips.length > 0 && h('div.chips', chips, more)));
   }
 
   /** Opens a finding; piece k of its evidence, or all. */
   open(i, k = -1) {
     const f = this.list[i], t = this.t, {ranks} = t.model;
     this.cards.forEach((card, j) => card.classList.toggle('open', j === i));
-    const all = (f.evidence || []).filter(e => Number.isFinite(e.start_us) && Number.isFinite(e.end_us) && ranks[e.rank ?? 0]);
+    const all = (f.evidence || []).filter(e => Number.isFinite(e.start_us) && Number.isFinite(e.end_us) &&
+        ranks[e.rank ?? 0]);
     const chosen = k >= 0 ? [f.evidence[k]] : all;
     if (!chosen.length) return;
     if (!t.shownRanks.includes(ranks[chosen[0].rank ?? 0])) t.showRanks([ranks[chosen[0].rank ?? 0]]);
@@ -59,17 +69,28 @@ class Findings {
   }
 }
 
-/** The tabs of the lower pane: the selection, then what the analyses brought, then the trace itself. */
+/** The tabs of the lower pane: the selection, then what the analyses say about the shown rank, then the traces. */
 class Tabs {
   constructor(timeline, detail) {
     this.t = timeline;
-    this.tabs = [{id: 'selection', title: 'Selection', element: detail.element}];
-    for (const tab of timeline.model.analyses.tabs || []) this.tabs.push({id: String(tab.id), title: tab.title || String(tab.id), tab});
-    this.tabs.push({id: 'trace', title: 'Trace', build: () => this.aboutTrace()});
-    this.buttons = this.tabs.map((tab, i) => h('button', {role: 'tab', id: `tab-${i}`, onclick: () => this.open(i)}, shown(tab.title, 60)));
-    $('tabs').replaceChildren(...this.buttons);
+    this.all = [{id: 'selection', title: 'Selection', element: detail.element}];
+    for (const tab of timeline.model.analyses.tabs || []) {
+      this.all.push({id: String(tab.id), title: tab.title || String(tab.id), rank: tab.rank, tab});
+    }
+    this.all.push({id: 'trace', title: 'Trace', build: () => this.aboutTrace()});
     timeline.on('select', () => { if (timeline.selection) this.open(0); });
+    this.showRank();
     this.open(this.tabs.length > 2 ? 1 : 0);
+  }
+
+  /** Another rank, the same subject. */
+  showRank() {
+    const before = this.tabs && this.tabs[this.current].id, rank = this.t.mainRank.index;
+    this.tabs = this.all.filter(tab => tab.rank === undefined || tab.rank === rank);
+    this.buttons = this.tabs.map((tab, i) => h('button', {role: 'tab', onclick: () => this.open(i)}, shown(tab.title, 60)));
+    $('tabs').replaceChildren(...this.buttons);
+    this.current = -1;
+    if (before) this.open(Math.max(0, this.tabs.findIndex(tab => tab.id === before)));
   }
 
   open(i) {
@@ -83,27 +104,30 @@ class Tabs {
   }
 
   build(tab) {
-    const zoom = (start, end, rank) => {
-      const r = this.t.model.ranks[rank] || this.t.mainRank, page = us => us * 1000 + r.offset;
-      this.t.highlights = [{start: page(start), end: page(end)}];
-      this.t.showWithMargin(page(start), page(end));
+    const rank = this.t.model.ranks[tab.rank ?? 0] || this.t.mainRank;
+    const zoom = (start, end) => {
+      const interval = {start: start * 1000 + rank.offset, end: end * 1000 + rank.offset};
+      this.t.highlights = [interval];
+      this.t.showWithMargin(interval.start, interval.end);
     };
     return h('div.tab', (tab.notes || []).map(note => h('p.note', shown(note))),
       (tab.grids || []).map(grid => heatMap(grid, zoom)), (tab.tables || []).map(table => new Table(table, zoom).element));
   }
 
   aboutTrace() {
-    const rows = this.t.model.ranks.map(r => [r.label, r.info.path, r.info.device, r.info.events, r.info.gpu_events, r.info.merged_events, r.info.window]);
+    const rows = this.t.model.ranks.map(r => [r.label, r.info.path, r.info.device, r.info.events, r.info.gpu_events,
+        r.info.merged_events, r.info.window]);
     const columns = ['Rank', 'File', 'GPU', 'Events', 'GPU events', 'Merged', 'Window'].map(title => ({title, key: title}));
-    return h('div.tab', this.mergedNotes().map(text => h('p.note', text)), new Table({title: 'Traces in this report', columns, rows}, () => {}).element,
+    return h('div.tab', this.mergedNotes().map(text => h('p.note', text)),
+        new Table({title: 'Traces in this report', columns, rows}, () => {}).element,
       h('p.note', `Drawn by ${this.t.drawer.name}. Keys: press ?`));
   }
 
   mergedNotes() {
     return this.t.model.ranks.filter(r => r.info.merged_events > 0).map(r =>
-      `${r.label}: ${plainNumber(r.info.merged_events)} of its ${plainNumber(r.info.events)} events are host events shorter than ` +
-      `${time(r.info.merge_below_us * 1000)} that are merged with their neighbours to keep this file small; counts still include them. ` +
-      'GPU events are all here, one by one.');
+      `${r.label}: ${plainNumber(r.info.merged_events)} of its ${plainNumber(r.info.events)} events are host events ` +
+      `shorter than ${time(r.info.merge_below_us * 1000)} that are merged with their neighbours to keep this file small; ` +
+      'counts still include them. GPU events are all here, one by one.');
   }
 }
 
@@ -119,19 +143,24 @@ class Legend {
     for (const n of regions.name) if (!names.includes(n) && names.length < 9) names.push(n);
     this.names = names;
     const track = rank.tracks.find(x => x.kind === 'regions');
-    this.bars = track ? track.lanes.flatMap(lane => Array.from({length: lane.n}, (_, i) => ({rank, lane, i, id: lane.firstId + i})))
-      .sort((a, b) => a.lane.start[a.i] - b.lane.start[b.i]) : [];
+    const barsOf = lane => Array.from({length: lane.n}, (_, i) => ({rank, lane, i, id: lane.firstId + i}));
+    this.bars = track ? track.lanes.flatMap(barsOf).sort((x, y) => x.lane.start[x.i] - y.lane.start[y.i]) : [];
     const swatch = (color, text) => h('span.key', h('i', {style: {background: color}}), text);
-    const {theme} = t, classes = t.mode === 'class' || !t.model.hasPhases
-      ? [swatch(theme.classes[0], 'compute'), swatch(theme.classes[1], 'communication'), swatch(theme.classes[3], 'barrier'), swatch(theme.classes[2], 'memory')]
-      : [swatch(theme.phases[0], 'forward'), swatch(theme.phases[2], 'backward'), swatch(theme.phases[4], 'weight gradient'),
-        h('span.key.pale', 'faded: communication')];
-    const chips = names.map((n, k) => h('button.phase', {onclick: () => this.go(k), title: `Next ${shown(t.model.name(n), 80)}`},
-      h('kbd', String(k + 1)), shown(t.model.name(n), 40)));
+    const {theme} = t;
+    const byClass = [swatch(theme.classes[0], 'compute'), swatch(theme.classes[1], 'communication'),
+      swatch(theme.classes[3], 'barrier'), swatch(theme.classes[2], 'memory')];
+    const byPhase = [swatch(theme.phases[0], 'forward'), swatch(theme.phases[2], 'backward'),
+      swatch(theme.phases[4], 'weight gradient'), h('span.key.pale', 'faded: communication')];
+    const keys = t.mode === 'name' ? [h('span.key', 'colour by name')] : t.mode === 'phase' ? byPhase : byClass;
+    const chips = names.map((n, k) => h('button.phase', {onclick: () => this.go(k), title: `Next ${this.text(n, 80)}`},
+      h('kbd', String(k + 1)), this.text(n, 40)));
     const merged = t.shownRanks.reduce((sum, r) => sum + r.info.merged_events, 0);
-    $('legend').replaceChildren(h('div.keys', t.mode === 'name' ? h('span.key', 'colour by name') : classes, swatch(theme.exposed, 'exposed')),
-      h('div.phases', chips), merged === 0 ? '' : h('span.merged', {title: 'See the tab Trace'}, `${plainNumber(merged)} short host events are merged`));
+    const note = `${plainNumber(merged)} short host events are merged`;
+    $('legend').replaceChildren(h('div.keys', keys, swatch(theme.exposed, 'exposed')), h('div.phases', chips),
+      merged === 0 ? '' : h('span.merged', {title: 'See the tab Trace'}, note));
   }
+
+  text(n, max) { return shown(this.t.model.name(n), max); }
 
   go(k) {
     const {t} = this, name = this.names[k];
@@ -145,12 +174,17 @@ class Legend {
   }
 }
 
+const KEYS = [
+  ['W  S', 'zoom in, out at the pointer'], ['A  D', 'pan'], ['F', 'fit the whole trace'],
+  ['/', 'search; Enter and Shift Enter go through hits'], ['N', 'next hit'],
+  ['M', 'measure the selection, or the view'], ['1 – 9', 'next region of that name'],
+  ['← →', 'neighbour of the selected bar'], ['Enter', 'zoom to the selection'],
+  ['Esc', 'clear search, measure, finding, selection'], ['Drag', 'measure a window'], ['Shift drag', 'pan'],
+  ['Wheel', 'zoom; sideways pans; Alt scrolls rows'], ['Double click', 'zoom to a bar'],
+];
+
 function showHelp() {
-  const keys = [['W  S', 'zoom in, out at the pointer'], ['A  D', 'pan'], ['F', 'fit the whole trace'], ['/', 'search; Enter and Shift Enter go through hits'],
-    ['N', 'next hit'], ['M', 'measure the selection, or the view'], ['1 – 9', 'next region of that name'], ['← →', 'neighbour of the selected bar'],
-    ['Enter', 'zoom to the selection'], ['Esc', 'clear search, measure, selection'], ['Drag', 'measure a window'], ['Shift drag', 'pan'],
-    ['Wheel', 'zoom; sideways pans; Alt scrolls rows'], ['Double click', 'zoom to a bar']];
-  $('keys').replaceChildren(h('h2', 'Keys'), h('dl', keys.flatMap(([k, what]) =>
-    [h('dt', k.split('  ').map(part => h('kbd', part))), h('dd', what)])), h('button', {onclick: () => $('keys').close()}, 'Close'));
+  const lines = KEYS.flatMap(([k, what]) => [h('dt', k.split('  ').map(part => h('kbd', part))), h('dd', what)]);
+  $('keys').replaceChildren(h('h2', 'Keys'), h('dl', lines), h('button', {onclick: () => $('keys').close()}, 'Close'));
   $('keys').showModal();
 }

@@ -47,14 +47,16 @@ function rowsOfRank(rank, folded, several, scale) {
     rows.push({kind, key, rank, track, label, sub, lanes: shownLanes, laneHeight, foldable: canFold,
       folded: isFolded, height: shownLanes.length * (laneHeight + 1) - 1});
   };
-  const chart = (kind, label, sub, height) => rows.push({kind, rank, label, sub, height: grown(kind, height), key: `${rank.index}:${kind}`});
+  const chart = (kind, label, sub, height) => rows.push({kind, rank, label, sub, height: grown(kind, height),
+      key: `${rank.index}:${kind}`});
 
   for (const track of by('regions')) lanes(track, 'Regions', 'GPU time', false);
   const order = {compute: 0, communication: 1, memory: 2};
   const streams = by('gpu').sort((a, b) => order[a.role] - order[b.role] || a.device - b.device || a.stream - b.stream);
   const devices = new Set(streams.map(t => t.device)).size;
   for (const track of streams) {
-    lanes(track, (devices > 1 ? `GPU ${track.device} ` : '') + `Stream ${track.stream}`, track.role === 'communication' ? 'comm' : track.role, false);
+    const sub = track.role === 'communication' ? 'comm' : track.role;
+    lanes(track, (devices > 1 ? `GPU ${track.device} ` : '') + `Stream ${track.stream}`, sub, false);
   }
   if (streams.length) chart('exposed', 'Exposed', 'comm alone', 14);
   if (!several && rank.smUse.peak > 0) chart('sm', 'SM use', `of ${rank.info.sms}`, 44);

@@ -101,16 +101,19 @@ class Scene {
   collectLane({lane, level, y0, y1, offset, nsPerPixel, colors}, view, matches) {
     const start = view.start - offset, end = view.end - offset, scale = 1 / nsPerPixel, limit = view.width + 4;
     const n = level ? level.n : lane.n, palette = this.theme.palette;
-    let lastX = -1;
+    let lastX = -1, lastEnd = -Infinity;
     for (let i = firstVisible(lane, level, start); i < n; ++i) {
       const first = level ? level.first[i] : i;
       const s = lane.start[first];
       if (s > end) break;
       const last = level ? level.first[i + 1] - 1 : i, longest = level ? level.longest[i] : i;
       const e = lane.end[last];
-      const x0 = Math.max(-4, Math.round((s - start) * scale));
+      let x0 = Math.max(-4, Math.round((s - start) * scale));
       let x1 = Math.min(limit, Math.round((e - start) * scale));
       if (x1 <= lastX) continue;  // its column is drawn
+      // A gap of less than a pixel is in the alpha already; rounding must not make a white line of it.
+      if (x0 === lastX + 1 && (s - lastEnd) * scale < 0.75) x0 = lastX;
+      lastEnd = e;
       const width = x1 - x0;
       if (width < 1) x1 = x0 + 1;
       else if (width > 2.5 * view.dpr) x1 -= 1;  // a hairline between neighbours

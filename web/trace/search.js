@@ -91,7 +91,8 @@ class Search {
 
   label() {
     const n = this.total, more = this.merged ? ` + ${plainNumber(this.merged)} merged` : '';
-    this.count.textContent = this.at < 0 ? `${plainNumber(n)}${more}` : `${plainNumber(this.at + 1)} of ${plainNumber(n)}${more}`;
+    this.count.textContent = this.at < 0 ? `${plainNumber(n)}${more}`
+        : `${plainNumber(this.at + 1)} of ${plainNumber(n)}${more}`;
     this.count.title = more ? 'Merged events are shorter than this report keeps one by one on host threads' : '';
   }
 

@@ -8,8 +8,18 @@ function cellText(value, digits = 3) {
   return typeof value === 'number' ? plainNumber(value, digits) : shown(String(value));
 }
 
+const unitText = unit => unit === 'us' ? 'µs' : shown(unit || '');
+
+/** A column's title and its unit, once. */
+function titleOf({title, key, unit}) {
+  const text = shown(title ?? key ?? '');
+  return [unit && text.endsWith(' ' + unit) ? text.slice(0, -unit.length - 1) : text, unit && h('em',
+      ` ${unitText(unit)}`)].filter(Boolean);
+}
+
 function csv(columns, rows) {
-  const quote = v => v === null || v === undefined ? '' : /[",\n\r]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v);
+  const quote = v => v === null || v === undefined ? ''
+      : /[",\n\r]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v);
   const head = columns.map(c => quote(c.key ?? c.title));
   return [head, ...rows.map(row => row.map(quote))].map(line => line.join(',')).join('\n') + '\n';
 }
@@ -30,7 +40,7 @@ async function copyText(text, button) {
   setTimeout(() => { button.textContent = said; }, 1200);
 }
 
-/** onInterval(start_us, end_us, rank, label) when a row with an interval is clicked. */
+/** onInterval(start_us, end_us) when a row with an interval is clicked. */
 class Table {
   constructor(table, onInterval) {
     this.table = table;
@@ -39,10 +49,12 @@ class Table {
     this.limit = ROWS_AT_ONCE;
     this.numeric = table.columns.map((column, i) => column.align ? column.align === 'right'
       : table.rows.slice(0, 50).some(row => typeof row[i] === 'number'));
-    const copy = h('button.copy', {onclick: e => copyText(csv(table.columns, this.order.map(i => table.rows[i])), e.target)}, 'Copy CSV');
+    const copy = h('button.copy', {onclick: e => copyText(csv(table.columns, this.order.map(i => table.rows[i])), e.target)},
+        'Copy CSV');
     this.head = h('tr');
     this.rows = h('tbody');
-    this.element = h('section.table', h('header', h('h3', shown(table.title || '')), h('span.count', `${plainNumber(table.rows.length)} rows`), copy),
+    this.element = h('section.table', h('header', h('h3', shown(table.title || '')),
+        h('span.count', `${plainNumber(table.rows.length)} rows`), copy),
       h('div.scroll', h('table', h('thead', this.head), this.rows)));
     this.paintHead();
     this.paint();
@@ -51,8 +63,9 @@ class Table {
   paintHead() {
     this.head.replaceChildren(...this.table.columns.map((column, i) => {
       const sorted = this.by === i ? (this.down ? ' ↓' : ' ↑') : '';
-      return h(this.numeric[i] ? 'th.num' : 'th', {'aria-sort': this.by === i ? (this.down ? 'descending' : 'ascending') : 'none'},
-        h('button', {onclick: () => this.sort(i)}, shown(column.title ?? column.key ?? ''), column.unit && h('em', ` ${shown(column.unit)}`), sorted));
+      const order = this.by !== i ? 'none' : this.down ? 'descending' : 'ascending';
+      return h(this.numeric[i] ? 'th.num' : 'th', {'aria-sort': order},
+        h('button', {onclick: () => this.sort(i)}, ...titleOf(column), sorted));
     }));
   }
 
@@ -71,17 +84,20 @@ class Table {
   }
 
   paint() {
-    const {columns, rows, row_interval: interval, row_rank: rankColumn} = this.table;
+    const {columns, rows, row_interval: interval} = this.table;
     const digits = columns.map((_, i) => rows.some(r => typeof r[i] === 'number' && !Number.isInteger(r[i])) ? 3 : 0);
     const lines = this.order.slice(0, this.limit).map(k => {
       const row = rows[k], zooms = interval && Number.isFinite(row[interval[0]]) && Number.isFinite(row[interval[1]]);
-      const go = () => this.onInterval(row[interval[0]], row[interval[1]], rankColumn === undefined ? 0 : row[rankColumn], String(row[0]));
-      return h(zooms ? 'tr.zooms' : 'tr', zooms && {tabIndex: 0, onclick: go, onkeydown: e => { if (e.key === 'Enter') go(); }},
-        row.map((value, i) => h(this.numeric[i] ? 'td.num' : 'td', {title: typeof value === 'string' && value.length > 40 ? shown(value, 1500) : ''},
+      const go = () => this.onInterval(row[interval[0]], row[interval[1]]);
+      const onkeydown = e => { if (e.key === 'Enter') go(); };
+      const tip = value => typeof value === 'string' && value.length > 40 ? shown(value, 1500) : '';
+      return h(zooms ? 'tr.zooms' : 'tr', zooms && {tabIndex: 0, onclick: go, onkeydown},
+        row.map((value, i) => h(this.numeric[i] ? 'td.num' : 'td', {title: tip(value)},
           cellText(value, digits[i]))));
     });
     if (this.order.length > this.limit) {
-      lines.push(h('tr', h('td.more', {colSpan: columns.length}, h('button', {onclick: () => { this.limit *= 10; this.paint(); }},
+      lines.push(h('tr', h('td.more', {colSpan: columns.length}, h('button',
+          {onclick: () => { this.limit *= 10; this.paint(); }},
         `Show more of ${plainNumber(this.order.length)} rows`))));
     }
     this.rows.replaceChildren(...lines);
@@ -95,19 +111,21 @@ function heatMap(grid, onInterval, columnsMax = GRID_AT_ONCE, rowsMax = GRID_AT_
   for (const row of grid.cells) for (const cell of row) if (value(cell) > most) most = value(cell);
   const cellOf = (cell, r, c) => {
     const v = value(cell), zooms = cell !== null && typeof cell === 'object' && Number.isFinite(cell.start_us);
-    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0, where = `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}`;
+    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0,
+        where = `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}`;
     return h(zooms ? 'td.zooms' : 'td', {
-      style: {'--share': share.toFixed(3)}, title: `${where}: ${cellText(v)} ${shown(grid.unit || '')}`,
-      onclick: zooms ? () => onInterval(cell.start_us, cell.end_us, cell.rank ?? 0) : null,
+      style: {'--share': share.toFixed(3)}, title: `${where}: ${cellText(v)} ${unitText(grid.unit)}`,
+      onclick: zooms ? () => onInterval(cell.start_us, cell.end_us) : null,
     }, Number.isFinite(v) ? plainNumber(v, Math.abs(v) < 10 ? 2 : 0) : '');
   };
   const columns = grid.columns.slice(0, columnsMax);
   const body = grid.cells.slice(0, rowsMax).map((cells, r) => h('tr', h('th', {scope: 'row'}, shown(grid.rows[r] ?? '', 80)),
     cells.slice(0, columnsMax).map((cell, c) => cellOf(cell, r, c))));
   const cut = grid.columns.length > columnsMax || grid.rows.length > rowsMax;
-  const section = h('section.heat', h('header', h('h3', shown(grid.title || '')), h('span.count', shown(grid.unit || ''),
+  const section = h('section.heat', h('header', h('h3', shown(grid.title || '')), h('span.count', unitText(grid.unit),
     cut && ` · the first ${columns.length} of ${plainNumber(grid.columns.length)} columns`),
-  cut && h('button.copy', {onclick: () => section.replaceWith(heatMap(grid, onInterval, 8 * columnsMax, 8 * rowsMax))}, 'Show more')),
+  cut && h('button.copy', {onclick: () => section.replaceWith(heatMap(grid, onInterval, 8 * columnsMax, 8 * rowsMax))},
+      'Show more')),
   h('div.scroll', h('table', h('thead', h('tr', h('th'), columns.map(c => h('th', shown(c, 80))))), h('tbody', body))));
   return section;
 }

@@ -18,7 +18,7 @@ class Timeline {
     this.scene = new Scene();
     this.selection = this.hover = this.measured = this.matches = this.pointer = null;
     this.highlights = [];
-    this.listeners = {select: [], view: [], move: [], measure: []};
+    this.listeners = {select: [], view: [], move: [], rank: [], measure: []};
     this.frames = {count: 0, last: 0, times: []};
     this.box = $('view');
     this.gutter = $('gutter').firstElementChild;
@@ -68,10 +68,12 @@ class Timeline {
   }
 
   gutterRow(row) {
-    const fold = row.foldable && h('button.fold', {title: row.folded ? 'Unfold' : 'Fold', 'aria-expanded': String(!row.folded),
+    const fold = row.foldable && h('button.fold',
+        {title: row.folded ? 'Unfold' : 'Fold', 'aria-expanded': String(!row.folded),
       onclick: () => { this.folded.set(row.key, !row.folded); this.layout(); }}, row.folded ? '▸' : '▾');
     const role = row.track && row.track.role;
-    return h(`div.row.${row.kind}`, {style: {top: `${row.y}px`, height: `${row.height}px`}, title: `${row.label} · ${row.sub || ''}`},
+    return h(`div.row.${row.kind}`, {style: {top: `${row.y}px`, height: `${row.height}px`},
+        title: `${row.label} · ${row.sub || ''}`},
       fold, role && h(`i.dot.${role}`), h('span.label', row.label), row.sub && row.height < 200 && h('span.sub', row.sub));
   }
 
@@ -233,6 +235,7 @@ class Timeline {
     this.shownRanks = ranks;
     this.layout();
     this.overview.paint();
+    this.emit('rank');
     this.emit('measure');
     this.redraw();
   }

@@ -32,7 +32,7 @@
 namespace py = pybind11;
 
 namespace hadal::trace {
-void bind_trace(py::module_ module);  // trace.cpp
+void bind_trace(py::module_ module);  // NOLINT(misc-use-internal-linkage): trace.cpp
 }  // namespace hadal::trace
 
 namespace hadal::eplb {

@@ -162,6 +162,7 @@ and ValueError if the file is not a trace.)";
 
 }  // namespace
 
+// NOLINTNEXTLINE(misc-use-internal-linkage): module.cpp declares and calls it
 void bind_trace(py::module_ module) {
   TraceClass type(module, "Trace", "Events as columns, and the analyses of them.");
   type.def_readonly("path", &Trace::path)

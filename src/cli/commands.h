@@ -20,13 +20,13 @@ void add_eplb_show(Command& eplb);
 void add_eplb_simulate(Command& eplb);
 
 // The verbs of `hadal trace`.
-void add_trace_views(Command& trace);    // summary, kernels, streams, regions, overlap, gates, ...
-void add_trace_reports(Command& trace);  // report, findings, check, info
-void add_trace_causes(Command& trace);   // critical, diff
-void add_trace_files(Command& trace);    // cut, merge
-void add_trace_ranks(Command& trace);
-void add_trace_query(Command& trace);
+void add_trace_views(Command& parent);    // summary, kernels, streams, regions, overlap, gates, ...
+void add_trace_reports(Command& parent);  // report, findings, check, info
+void add_trace_causes(Command& parent);   // critical, diff
+void add_trace_files(Command& parent);    // cut, merge
+void add_trace_ranks(Command& parent);
+void add_trace_query(Command& parent);
 void add_trace_generate(Command& trace);
-void add_trace_hardware(Command& trace);  // occupancy, roofline, memory, patterns
+void add_trace_hardware(Command& parent);  // occupancy, roofline, memory, patterns
 
 }  // namespace hadal::cli

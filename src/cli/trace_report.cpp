@@ -132,16 +132,15 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   }
   struct Limit {
     std::string_view option, what;
-    const std::string* text;
+    std::string text;
     bool at_most;
   };
-  const Limit limits[] = {{"--max-exposed", "exposed communication", &args.max_exposed, true},
-                          {"--min-overlap", "communication hidden", &args.min_overlap, false},
-                          {"--max-idle", "idle", &args.max_idle, true}};
+  const Limit limits[] = {{"--max-exposed", "exposed communication", args.max_exposed, true},
+                          {"--min-overlap", "communication hidden", args.min_overlap, false},
+                          {"--max-idle", "idle", args.max_idle, true}};
   std::array<double, 3> allowed{};
   for (size_t i = 0; i < allowed.size(); ++i) {
-    if (!limits[i].text->empty())
-      allowed[i] = TRY(parse_percent(limits[i].option, *limits[i].text));
+    if (!limits[i].text.empty()) allowed[i] = TRY(parse_percent(limits[i].option, limits[i].text));
   }
   const auto traces = TRY(open_traces(args));
   Json results = Json::array();
@@ -158,7 +157,7 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
     const double seen[] = {s.percent_of_span(s.exposed_communication_ns), overlap,
                            s.percent_of_span(s.idle_ns)};
     for (size_t i = 0; i < allowed.size(); ++i) {
-      if (limits[i].text->empty()) continue;
+      if (limits[i].text.empty()) continue;
       const bool holds = limits[i].at_most ? seen[i] <= allowed[i] : seen[i] >= allowed[i];
       all_hold = all_hold && holds;
       results.push_back({{"trace", open->trace.path},
@@ -244,7 +243,9 @@ Result<ExitCode> info_command(const TraceArgs& args, Terminal& terminal) {
     terminal.print(info["trace"].get<std::string>() + "\n");
     Table table;
     for (const auto& [key, value] : info.items()) {
-      if (key == "trace" || value.is_structured() || value == "" || value == -1) continue;
+      if (key == "trace" || value.is_structured() ||
+          (value.is_string() && value.get_ref<const std::string&>().empty()) || value == -1)
+        continue;
       table.add({key, value.is_string() ? value.get<std::string>() : value.dump()});
     }
     terminal.print(table.text(2) + "  events by category\n");

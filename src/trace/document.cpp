@@ -105,8 +105,8 @@ bool TextWindow::grow(size_t bytes) {
   if (error_) return false;
   if (buffer_.size() < size_ + bytes + kScanPadding) buffer_.resize(size_ + bytes + kScanPadding);
   Result<size_t> got = source_->read(end_offset(), buffer_.data() + size_, bytes);
-  if (!got) error_ = std::move(got).error();
   const size_t more = got ? *got : 0;
+  if (!got) error_ = std::move(got).error();
   size_ += more;
   std::memset(buffer_.data() + size_, kScanFill, kScanPadding);
   return more != 0;

@@ -99,7 +99,7 @@ Finding exposed_finding(const GpuView& view, const std::string& cause,
                         const std::vector<Piece>& pieces) {
   Finding f{.id = "exposed:" + cause};
   int64_t barrier_ns = 0, longest = -1;
-  const Piece* main = nullptr;
+  const Piece* main = &pieces.front();
   for (const Piece& piece : pieces) {
     f.recoverable.push_back(piece.time);
     barrier_ns += piece.barrier_ns;

@@ -31,7 +31,9 @@ std::vector<std::string> cannot_tell(const GpuView& view) {
         "no hardware counters: DRAM and NVLink traffic, tensor core use and clocks are not known; "
         "what is said of bandwidth and FLOP/s comes from shapes");
   }
-  if (trace.rank >= 0 || trace.world_size > 1) {
+  if (trace.world_size == 1) {
+    // Nobody else could be late.
+  } else if (trace.rank >= 0 || trace.world_size > 1) {
     all.push_back(fmt::format(
         "one rank of {}: a barrier shows that others were late, not who; `hadal trace ranks` with "
         "the other traces does",

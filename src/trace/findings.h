@@ -58,7 +58,7 @@ struct Findings {
 Findings find(const GpuView& view);
 
 /// Sorts, and fills ceilings and severities; for rules outside of find().
-Findings rank_findings(int64_t span_ns, std::vector<Finding> findings);
+Findings rank_findings(int64_t span_ns, std::vector<Finding> list);
 
 Json to_json(const Findings& findings);
 Sheet findings_sheet(const Findings& findings);

@@ -45,7 +45,7 @@ std::vector<Gate> gates(const GpuView& view);
 
 /// [{region, index, stream, kind, wait_us, stall_us, start_us, released_by: {kernel, region, index,
 /// stream}}]
-Json to_json(const GpuView& view, const std::vector<Gate>& gates);
+Json to_json(const GpuView& view, const std::vector<Gate>& all);
 
 /// "attn(B)#3"; "(no region)" for kNone.
 std::string region_label(const GpuView& view, uint32_t region);

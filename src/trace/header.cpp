@@ -201,7 +201,7 @@ void apply_members(const Members& members, Trace& trace) {
   }
   trace.trace_name = text_of(parse(members, "traceName"));
   trace.base_ns = std::clamp(integer_of(parse(members, "baseTimeNanoseconds")).value_or(0),
-                             -kTimeMax_ns, kTimeMax_ns);
+                             -kTimeMaxNs, kTimeMaxNs);
   std::string_view stem = trace.trace_name;
   stem = stem.substr(stem.rfind('/') + 1);
   trace.hints = hints_of(stem.substr(0, stem.find('.')));

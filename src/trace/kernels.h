@@ -29,7 +29,7 @@ struct DurationStats {
   double mean_ns = 0, deviation_ns = 0;
 };
 /// Of durations in any order; all zero for none.
-DurationStats duration_stats(std::vector<int64_t> durations_ns);
+DurationStats duration_stats(std::vector<int64_t> values);
 
 struct KernelRow {
   std::string name;  // the full name; for a family its name

@@ -124,7 +124,7 @@ Result<Members> members_of(const std::string& path) {
 int64_t base_of(const Members& members) {
   const auto found = members.find("baseTimeNanoseconds");
   if (found == members.end()) return 0;
-  return std::clamp(parse_integer(found->second).value_or(0), -kTimeMax_ns, kTimeMax_ns);
+  return std::clamp(parse_integer(found->second).value_or(0), -kTimeMaxNs, kTimeMaxNs);
 }
 
 // Ranks in the order of `paths`, with the room that their numbers need.

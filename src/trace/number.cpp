@@ -31,7 +31,7 @@ std::optional<int64_t> parse_time_with_exponent(std::string_view text) {
   const std::optional<double> us = parse_real(text);
   if (!us || !std::isfinite(*us)) return {};
   const double ns = std::round(*us * 1000.0);
-  if (std::abs(ns) > static_cast<double>(kTimeMax_ns)) return {};
+  if (std::abs(ns) > static_cast<double>(kTimeMaxNs)) return {};
   return static_cast<int64_t>(ns);
 }
 
@@ -68,7 +68,7 @@ std::optional<int64_t> parse_time(std::string_view us) {
     }
   }
   if (p != end) return parse_time_with_exponent(us);
-  if (ns > static_cast<uint64_t>(kTimeMax_ns)) return {};
+  if (ns > static_cast<uint64_t>(kTimeMaxNs)) return {};
   return negative ? -static_cast<int64_t>(ns) : static_cast<int64_t>(ns);
 }
 

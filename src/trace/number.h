@@ -11,10 +11,10 @@ namespace hadal::trace {
 
 /// The largest time that is believed, in nanoseconds: 126 years. The difference of any two times,
 /// plus any duration, then fits an int64_t.
-inline constexpr int64_t kTimeMax_ns = 4'000'000'000'000'000'000;
+inline constexpr int64_t kTimeMaxNs = 4'000'000'000'000'000'000;
 
 /// Microseconds in decimal (with fraction, exponent or sign) as nanoseconds, rounded half away from
-/// zero. Nothing if it is no finite number or beyond kTimeMax_ns. Digits beyond the third decimal
+/// zero. Nothing if it is no finite number or beyond kTimeMaxNs. Digits beyond the third decimal
 /// only round.
 std::optional<int64_t> parse_time(std::string_view us);
 

@@ -7,7 +7,7 @@
 namespace hadal::trace {
 namespace {
 
-constexpr int64_t kDay_ns = int64_t{24} * 3600 * 1'000'000'000;
+constexpr int64_t kDayNs = int64_t{24} * 3600 * 1'000'000'000;
 
 bool is_hip(const Trace& trace) {
   std::vector<bool> of_runtime(trace.names.size());
@@ -38,7 +38,7 @@ void set_base(Trace& trace) {
     zeros += start == 0;
     whole_us = whole_us && start % 1000 == 0 && e.duration_ns[row] % 1000 == 0;
   }
-  const bool zeros_are_times = zeros != 0 && (earliest <= kDay_ns || earliest == INT64_MAX);
+  const bool zeros_are_times = zeros != 0 && (earliest <= kDayNs || earliest == INT64_MAX);
   int64_t base = zeros_are_times ? std::min<int64_t>(earliest, 0) : earliest;
   if (base == INT64_MAX) {  // no rows: the arrows alone
     base = trace.flows.empty() ? 0 : std::ranges::min(trace.flows, {}, &Flow::time_ns).time_ns;
@@ -59,7 +59,7 @@ void repair_streams(Trace& trace) {
       const int64_t next = e.start_ns[row + 1];
       const int64_t overlap = e.end_ns(row) - next;
       if (overlap <= 0 || e.start_ns[row] < 0) continue;
-      if (late_stamps && overlap > kStampTolerance_ns && next > e.start_ns[row]) {
+      if (late_stamps && overlap > kStampToleranceNs && next > e.start_ns[row]) {
         e.duration_ns[row] = next - e.start_ns[row];
         ++trace.health.clipped_durations;
       } else {

@@ -13,10 +13,10 @@ void set_base(Trace& trace);
 /// Looks for kernels, copies and memsets that run into the next one of their stream. Programmatic
 /// dependent launch makes them overlap by microseconds: kept and counted. AMD's profilers stamp the
 /// end of some kernels milliseconds late: in traces of HIP (runtime calls whose names begin with
-/// "hip", none with "cu"), an overlap of more than kStampTolerance_ns ends at the start of the
+/// "hip", none with "cu"), an overlap of more than kStampToleranceNs ends at the start of the
 /// next, and is counted. Sets end_ns. Needs sorted rows.
 void repair_streams(Trace& trace);
 
-inline constexpr int64_t kStampTolerance_ns = 10'000;
+inline constexpr int64_t kStampToleranceNs = 10'000;
 
 }  // namespace hadal::trace

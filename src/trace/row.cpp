@@ -11,7 +11,7 @@ namespace hadal::trace {
 namespace {
 
 // Longer ones are counters that ran away: HTA draws the line here, too.
-constexpr int64_t kDurationMax_ns = int64_t{7} * 24 * 3600 * 1'000'000'000;
+constexpr int64_t kDurationMaxNs = int64_t{7} * 24 * 3600 * 1'000'000'000;
 
 uint32_t to_u32(std::string_view text, uint32_t otherwise) {
   const std::optional<uint64_t> value = parse_unsigned(text);
@@ -154,7 +154,7 @@ const char* add_row(const RawEvent& event, uint64_t offset, Phase phase, const L
   if (phase == Phase::kComplete) {
     const std::optional<int64_t> said = parse_time(event[Field::kDur]);
     duration = said.value_or(0);
-    if (event.has(Field::kDur) && (!said || duration < 0 || duration > kDurationMax_ns)) {
+    if (event.has(Field::kDur) && (!said || duration < 0 || duration > kDurationMaxNs)) {
       ++chunk.bad_durations;
       duration = 0;
     }

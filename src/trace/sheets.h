@@ -34,7 +34,7 @@ Sheet regions_sheet(const std::vector<RegionUse>& uses);
 Sheet grid_sheet(const PhaseGrid& grid, const std::vector<RegionUse>& uses);
 Sheet overlap_sheet(const OverlapMatrix& matrix);
 Sheet phases_sheet(const OverlapMatrix& matrix);
-Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& gates);
+Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all);
 
 Sheet launches_sheet(const GpuView& view, const LaunchUse& use);
 Sheet api_sheet(const LaunchUse& use);

@@ -5,7 +5,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-slow bench build check asan tsan fuzz format install clean deps deps-dev
+.PHONY: help demo test test-slow bench build check analyze asan tsan fuzz format install clean deps deps-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ bench: build ## every benchmark; each prints its figure, the machine's limit and
 
 check: deps-dev ## formatting, clang-tidy, arrows, headers that compile alone, dead files
 	@scripts/check
+
+analyze: deps-dev ## clang's static analyzer over every source file; slow
+	@scripts/check analyzer
 
 asan: deps ## the fast suite under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan

@@ -14,8 +14,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "trace/trace.h"
-
 namespace py = pybind11;
 
 namespace hadal::trace {

@@ -261,8 +261,14 @@ class CheckTest(unittest.TestCase):
         for _ in range(2):  # found, then remembered; once, though two files include the header
             done = self.check("clang-tidy", database=database)
             self.assertEqual(done.stdout.count("src/net/frame.h:4: clang-tidy: "), 1, done.stdout)
-        self.reset()
-        self.assertEqual(self.check("clang-tidy", database=self.database()).returncode, 0)
+        self.plant("src/net/frame.h", "#pragma once\ninline bool same(int x) { return x == 1; }\n")
+        self.assertEqual(self.check("clang-tidy", database=database).returncode, 0)
+
+    @unittest.skipUnless(shutil.which("clang-tidy-19"), "clang-tidy-19 is not installed")
+    def test_analyzer(self):
+        self.plant("src/net/net.cpp", APPEND + "int read(int* p) { return p ? 0 : *p; }\n")
+        done = self.check("analyzer", database=self.database())
+        self.assertIn("src/net/net.cpp:5: analyzer: ", done.stdout)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 namespace hadal::trace {
 namespace {
 
-constexpr int kGridColumnsMax = 64;
+constexpr int kGridColumnsMax = 16;
 
 double share(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);

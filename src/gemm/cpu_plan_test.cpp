@@ -12,42 +12,13 @@
 #include "cpu/cpu.h"
 #include "cpu/isa_test.h"
 #include "gemm/cases.h"
+#include "gemm/check.h"
 #include "gemm/gemm.h"
 #include "gemm/spec.h"
 #include "tensor/dtype.h"
 
 namespace hadal::gemm {
 namespace {
-
-/// Memory aligned as workspaces and packed weights must be, full of garbage.
-class Aligned {
- public:
-  explicit Aligned(size_t size) : bytes_(size + 256, std::byte{0xa5}), size_(size) {}
-  std::span<std::byte> span() {
-    const size_t skip = -reinterpret_cast<uintptr_t>(bytes_.data()) % 256;
-    return std::span(bytes_).subspan(skip, size_);
-  }
-
- private:
-  std::vector<std::byte> bytes_;
-  size_t size_;
-};
-
-/// Runs a case; the bytes of D and of its scales are left in `data`.
-Result<> run(const Context& context, const Case& c, CaseData& data, bool packed = false) {
-  GemmSpec spec = c.spec;
-  spec.b.packed = packed;
-  const Plan plan = TRY(context.plan(spec));
-  Aligned workspace(plan.workspace_bytes());
-  GemmArgs args = data.args(c);
-  args.workspace = workspace.span();
-  if (!packed) return plan.run(args);
-  Aligned b(TRY(context.packed_b_bytes(spec)));
-  TRY(context.pack_b(spec, args.b, args.b_scale, b.span()));
-  args.b = b.span().data();
-  args.b_scale = nullptr;
-  return plan.run(args);
-}
 
 Context cpu_context(cpu::Isa isa, int threads) {
   Result<Context> context = Context::cpu({.threads = threads, .isa = isa});
@@ -62,7 +33,7 @@ TEST_P(CpuPlan, AgreesWithTheOracleOnEveryCase) {
   for (const Case& c : all_cases()) {
     Result<CaseData> data = make_data(c, 1);
     ASSERT_TRUE(data) << c.name << ": " << data.error().message;
-    const Result<> done = run(context, c, *data);
+    const Result<> done = run_case(context, c, *data);
     ASSERT_TRUE(done) << c.name << ": " << done.error().message;
     const Verdict verdict = judge(c, *data, 0x1p-20);
     EXPECT_TRUE(verdict.ok) << c.name << ": " << verdict.problem;
@@ -77,9 +48,9 @@ TEST_P(CpuPlan, GivesTheSameBitsForAnyThreadsAndPacking) {
     Result<CaseData> data = make_data(c, 2);
     ASSERT_TRUE(data);
     CaseData threads = *data, packed = *data;
-    ASSERT_TRUE(run(one, c, *data));
-    ASSERT_TRUE(run(four, c, threads));
-    ASSERT_TRUE(run(four, c, packed, true));
+    ASSERT_TRUE(run_case(one, c, *data));
+    ASSERT_TRUE(run_case(four, c, threads));
+    ASSERT_TRUE(run_case(four, c, packed, true));
     EXPECT_TRUE(data->d == threads.d && data->d_scale == threads.d_scale) << c.name;
     EXPECT_TRUE(data->d == packed.d && data->d_scale == packed.d_scale) << c.name << ", packed";
   }
@@ -93,12 +64,12 @@ TEST_P(CpuPlan, ARowDoesNotDependOnTheOthers) {
   c.spec.d.type = DType::kF32;
   Result<CaseData> whole = make_data(c, 3);
   ASSERT_TRUE(whole);
-  ASSERT_TRUE(run(context, c, *whole));
+  ASSERT_TRUE(run_case(context, c, *whole));
   for (const int64_t m : {1, 2, 3, 4, 5, 64, 129, 199}) {
     c.spec.m = m;
     CaseData part = *whole;
     part.d.assign(m * n * 4, std::byte{0});
-    ASSERT_TRUE(run(context, c, part));
+    ASSERT_TRUE(run_case(context, c, part));
     EXPECT_EQ(std::memcmp(part.d.data(), whole->d.data(), part.d.size()), 0) << m << " rows";
   }
 }
@@ -112,7 +83,7 @@ TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
     ASSERT_TRUE(data);
     data->a[1 * 200 + 150] = std::byte{0x7f};
     data->b[65 * 200 + 3] = std::byte{0xff};
-    ASSERT_TRUE(run(context, c, *data));
+    ASSERT_TRUE(run_case(context, c, *data));
     const auto* d = reinterpret_cast<const float*>(data->d.data());
     for (int64_t row = 0; row < m; ++row) {
       for (int64_t column = 0; column < 72; ++column) {

@@ -233,15 +233,16 @@ Verdict judge(const Case& from, CaseData& data, double accumulate_error) {
     return verdict;
   }
   const int64_t total = std::ssize(data.uses) * columns(spec);
-  const int64_t budget = std::clamp<int64_t>((8 << 20) / std::max<int64_t>(spec.k, 1), 256, 8192);
+  const int64_t budget = std::clamp<int64_t>((16 << 20) / std::max<int64_t>(spec.k, 1), 256, 8192);
   const bool exact = from.fill == Fill::kInteger || from.fill == Fill::kOneHot;
   Rng rng(7);
+  Oracle oracle(spec, args);
   double xy = 0, xx_yy = 0;
   for (int64_t n = 0; n < std::min(total, budget); ++n) {
     const int64_t i = total <= budget ? n : static_cast<int64_t>(rng.below(total));
     const RowUse& row = data.uses[i / columns(spec)];
     const int64_t column = i % columns(spec);
-    const Exact want = reference_at(spec, args, row, column);
+    const Exact want = oracle.at(row, column);
     const double got = output_at(spec, args, row, column);
     ++verdict.compared;
     xy += got * want.value;

@@ -62,6 +62,7 @@ struct FinishArgs {
   DType c_type = DType::kF32;
   const float* bias = nullptr;  // null: none
   const float* up_bias = nullptr;
+  const void* up_c = nullptr;
   bool silu = false;
   void* d = nullptr;  // kF32, kBf16, kF16: `columns` elements, no alignment beyond the type's
   DType type = DType::kF32;  // kF32, kBf16, kF16

@@ -1,4 +1,5 @@
 // The CPU backend against the oracle, over the case list, in every instruction set.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -38,6 +39,29 @@ TEST_P(CpuPlan, AgreesWithTheOracleOnEveryCase) {
     const Verdict verdict = judge(c, *data, 0x1p-20);
     EXPECT_TRUE(verdict.ok) << c.name << ": " << verdict.problem;
   }
+}
+
+// The judge itself: it sees one wrong bit, one stray byte, and one row that was left out.
+TEST(Judge, RefusesWhatIsWrong) {
+  const Context context = *Context::cpu({.threads = 1});
+  Case c{.name = "judged", .spec = {.m = 9, .n = 72, .k = 300}, .fill = Fill::kInteger};
+  c.spec.d.stride = 80;
+  Result<CaseData> good = make_data(c, 1);
+  ASSERT_TRUE(good);
+  const CaseData before = *good;
+  ASSERT_TRUE(run_case(context, c, *good));
+  ASSERT_TRUE(judge(c, *good, 0x1p-20).ok);
+  for (const int64_t byte : {0, 1, 8 * 160 + 143}) {
+    CaseData bad = *good;
+    bad.d[byte] ^= std::byte{1};
+    EXPECT_FALSE(judge(c, bad, 0x1p-20).ok) << byte;
+  }
+  CaseData stray = *good;
+  stray.d[144] = std::byte{0};
+  EXPECT_EQ(judge(c, stray, 0x1p-20).problem, "byte 144 of D was written, and belongs to no row");
+  CaseData row = *good;
+  std::copy_n(before.d.begin() + 5 * 160, 144, row.d.begin() + 5 * 160);
+  EXPECT_FALSE(judge(c, row, 0x1p-20).ok);
 }
 
 TEST_P(CpuPlan, GivesTheSameBitsForAnyThreadsAndPacking) {

@@ -75,6 +75,33 @@ Result<> check_args(const GemmSpec& spec, const GemmArgs& args, size_t workspace
 Result<> Plan::run(const GemmArgs& args, gpu::Stream stream) const noexcept {
   return impl_->run(args, stream);
 }
+std::string PlanInfo::text() const {
+  std::string out = fmt::format("{}\n{}\n", backend, kernel);
+  const auto line = [&out](std::string_view name, const std::string& value) {
+    out += fmt::format("  {:<12}{}\n", name, value);
+  };
+  line("tiles",
+       fmt::format("{} of {} x {} x {}, {:.2f} waves", tiles, tile_m, tile_n, tile_k, waves));
+  if (stages > 0) line("stages", fmt::format("{}", stages));
+  if (cluster > 1) line("cluster", fmt::format("{}", cluster));
+  if (split_k > 1) line("split of k", fmt::format("{}", split_k));
+  line("work", fmt::format("{:.4g} GFLOP, {:.4g} MB", 1e-9 * flops, 1e-6 * bytes));
+  line("predicted", fmt::format("{:.4g} us", predicted_us));
+  line("limit", fmt::format("{:.4g} us, {:.1f} % of the prediction", limit_us,
+                            predicted_us > 0 ? 100 * limit_us / predicted_us : 100.0));
+  line("workspace", fmt::format("{:.4g} MB", 1e-6 * static_cast<double>(workspace_bytes)));
+  return out;
+}
+
+std::string PlanInfo::json() const {
+  return fmt::format(
+      R"({{"backend":"{}","kernel":"{}","tile_m":{},"tile_n":{},"tile_k":{},"stages":{},)"
+      R"("cluster":{},"split_k":{},"tiles":{},"waves":{},"predicted_us":{},"limit_us":{},)"
+      R"("flops":{},"bytes":{},"workspace_bytes":{}}})",
+      backend, kernel, tile_m, tile_n, tile_k, stages, cluster, split_k, tiles, waves, predicted_us,
+      limit_us, flops, bytes, workspace_bytes);
+}
+
 size_t Plan::workspace_bytes() const {
   return impl_->info.workspace_bytes;
 }

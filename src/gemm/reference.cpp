@@ -23,31 +23,16 @@ double element(DType type, const void* data, int64_t offset) {
   return 0;
 }
 
-/// A[m, k] or B[n, k], decoded and scaled.
-double operand_at(const OperandSpec& x, const void* data, const void* scale, int64_t group,
-                  int64_t row, int64_t k) {
-  const double code = element(x.type, data, group * x.group_stride + row * x.stride + k);
-  return is_fp8(x.type) ? code * scale_at(x.scale, scale, group, row, k) : code;
-}
-
-/// alpha * A B + beta * C + bias, for row n of B; `out` is the column of D and C.
-Exact before_activation(const GemmSpec& spec, const GemmArgs& args, const RowUse& row, int64_t n) {
-  Exact sum;
-  const int64_t b_group = has_own_b(spec) ? row.group : 0;
-  for (int64_t k = row.k_begin; k < row.k_end; ++k) {
-    const double product = operand_at(spec.a, args.a, args.a_scale, row.a_group, row.a_row, k) *
-                           operand_at(spec.b, args.b, args.b_scale, b_group, n, k);
-    sum.value += product;
-    sum.magnitude += std::abs(product);
+/// A row of A or B, decoded and scaled.
+std::vector<double> decode(const OperandSpec& x, const void* data, const void* scale, int64_t group,
+                           int64_t row, int64_t k) {
+  std::vector<double> out(k);
+  const int64_t base = group * x.group_stride + row * x.stride;
+  for (int64_t i = 0; i < k; ++i) {
+    out[i] = element(x.type, data, base + i);
+    if (is_fp8(x.type)) out[i] *= scale_at(x.scale, scale, group, row, i);
   }
-  sum.value *= args.alpha;
-  sum.magnitude *= std::abs(args.alpha);
-  if (spec.d.bias) {
-    const double bias = args.bias[row.group * spec.n + n];
-    sum.value += bias;
-    sum.magnitude += std::abs(bias);
-  }
-  return sum;
+  return out;
 }
 
 double silu(double x) {
@@ -153,18 +138,43 @@ Result<std::vector<RowUse>> rows_of(const GemmSpec& spec, const int32_t* groups,
   return std::move(out.list());
 }
 
-Exact reference_at(const GemmSpec& spec, const GemmArgs& args, const RowUse& row, int64_t column) {
-  Exact x = before_activation(spec, args, row, column);
-  double c = 0;
-  if (spec.d.accumulate && args.beta != 0) {
-    const int64_t offset = row.d_group * spec.d.c_group_stride + row.d_row * spec.d.c_stride;
-    c = args.beta * element(spec.d.c_type, args.c, offset + column);
+// alpha * A B + bias, for row n of B.
+Exact Oracle::before_activation(const RowUse& row, int64_t n) {
+  if (const int64_t key = row.a_group * rows_of_a(spec_) + row.a_row; key != a_key_) {
+    a_ = decode(spec_.a, args_.a, args_.a_scale, row.a_group, row.a_row, spec_.k);
+    a_key_ = key;
   }
-  switch (spec.d.activation) {
+  const int64_t b_group = has_own_b(spec_) ? row.group : 0;
+  if (b_.empty()) b_.resize((has_own_b(spec_) ? spec_.num_groups : 1) * spec_.n);
+  std::vector<double>& b = b_[b_group * spec_.n + n];
+  if (b.empty()) b = decode(spec_.b, args_.b, args_.b_scale, b_group, n, spec_.k);
+  Exact sum;
+  for (int64_t k = row.k_begin; k < row.k_end; ++k) {
+    sum.value += a_[k] * b[k];
+    sum.magnitude += std::abs(a_[k] * b[k]);
+  }
+  sum.value *= args_.alpha;
+  sum.magnitude *= std::abs(args_.alpha);
+  if (spec_.d.bias) {
+    const double bias = args_.bias[row.group * spec_.n + n];
+    sum.value += bias;
+    sum.magnitude += std::abs(bias);
+  }
+  return sum;
+}
+
+Exact Oracle::at(const RowUse& row, int64_t column) {
+  const Exact x = before_activation(row, column);
+  double c = 0;
+  if (spec_.d.accumulate && args_.beta != 0) {
+    const int64_t offset = row.d_group * spec_.d.c_group_stride + row.d_row * spec_.d.c_stride;
+    c = args_.beta * element(spec_.d.c_type, args_.c, offset + column);
+  }
+  switch (spec_.d.activation) {
     case Activation::kNone: return {x.value + c, x.magnitude + std::abs(c)};
     case Activation::kSilu: return {silu(x.value + c), x.magnitude + std::abs(c)};
     case Activation::kSwiglu: {
-      const Exact up = before_activation(spec, args, row, spec.n / 2 + column);
+      const Exact up = before_activation(row, spec_.n / 2 + column);
       return {silu(x.value) * up.value, x.magnitude * (1 + up.magnitude)};
     }
   }

@@ -29,8 +29,23 @@ struct Exact {
   double magnitude = 0;  // sum of the magnitudes of all terms, for error bounds
 };
 
-/// One element. `spec` is resolved; pointers are the host's.
-Exact reference_at(const GemmSpec& spec, const GemmArgs& args, const RowUse& row, int64_t column);
+/// Computes elements of one product, in any order; fastest row by row. `spec` is resolved; pointers
+/// are the host's and outlive the oracle. One thread.
+class Oracle {
+ public:
+  Oracle(const GemmSpec& spec, const GemmArgs& args) : spec_(spec), args_(args) {}
+  Exact at(const RowUse& row, int64_t column);
+
+ private:
+  Exact before_activation(const RowUse& row, int64_t n);
+
+  const GemmSpec& spec_;
+  const GemmArgs args_;
+  // Decoded rows: the last one of A, and those of B that were needed.
+  int64_t a_key_ = -1;
+  std::vector<double> a_;
+  std::vector<std::vector<double>> b_;
+};
 
 /// The element of a matrix of D or C as a double. e4m3 is scaled.
 double output_at(const GemmSpec& spec, const GemmArgs& args, const RowUse& row, int64_t column);

@@ -9,7 +9,8 @@
 //
 // so that it does not depend on which rows share a tile, on threads, or on packing. multiply_add is
 // vdpbf16ps over pairs of k (avx512bf16), a fused multiply-add (avx512, avx2), or a multiplication
-// and an addition (scalar); results of different instruction sets differ in rounding.
+// and an addition (scalar, whose fma rounds twice as well); results of different instruction sets
+// differ in rounding.
 //
 // Layouts. "Wide" is what multiply_add reads: bf16 pairs [k/2][x][2] (avx512bf16) or float32
 // [k][x] (others). k is filled up with zeros to a multiple of kQuad; where k ends inside a block,
@@ -52,10 +53,11 @@ struct TileArgs {
   bool first = false;     // sums start at zero; else they are added to
 };
 
-/// What becomes of a row of sums. y = activation(alpha * sum + beta * c + bias), stored as `type`.
+/// What becomes of a row of sums. y = activation(alpha * sum + beta * c + bias), stored as `type`,
+/// rounded to nearest, ties to even; NaN stays NaN. c may be d.
 struct FinishArgs {
   const float* sums = nullptr;     // [columns]; 64-byte aligned
-  const float* up_sums = nullptr;  // SwiGLU: `sums` are the gates; null otherwise
+  const float* up_sums = nullptr;  // SwiGLU: y = silu(of the gates, `sums`) * (of `up_sums`)
   int columns = 0;                 // 1..128
   float alpha = 1, beta = 0;
   const void* c = nullptr;  // null: none

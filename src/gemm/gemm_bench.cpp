@@ -3,6 +3,9 @@
 // The peak is measured beside every product: a loop of the instruction that the kernels live on, on
 // all threads, so that a neighbour's load slows both. Likewise memory's read rate for products of
 // few rows. What is printed is the median of the ratios.
+//
+// HADAL_BENCH_THREADS=1 OMP_NUM_THREADS=1 measures one core, by the CPU time of its thread: what to
+// use on a machine that others are busy on.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,6 +21,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <sys/mman.h>
 
+#include "base/bench_limits.h"
 #include "base/check.h"
 #include "base/rng.h"
 #include "base/threads.h"
@@ -30,19 +34,27 @@
 namespace hadal::gemm {
 namespace {
 
+int num_threads() {
+  const char* given = std::getenv("HADAL_BENCH_THREADS");
+  return given != nullptr ? std::atoi(given) : 0;
+}
+
 ThreadPool& pool() {
-  static ThreadPool made;
+  static ThreadPool made({.threads = num_threads()});
   return made;
 }
 
-int64_t steady_ns() {
-  return std::chrono::steady_clock::now().time_since_epoch().count();
-}
-
 double seconds(const std::function<void()>& work) {
-  const int64_t start = steady_ns();
+  const bool alone = pool().size() == 1;
+  const auto now = [alone] {
+    return alone
+               ? thread_seconds()
+               : std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+                     .count();
+  };
+  const double start = now();
   work();
-  return 1e-9 * static_cast<double>(steady_ns() - start);
+  return now() - start;
 }
 
 double median(std::vector<double> values) {
@@ -120,7 +132,7 @@ double read_rate(const std::byte* data, size_t size) {
 struct Inputs {
   Inputs(int64_t m, int64_t n, int64_t k, int copies)
       : spec{.m = m, .n = n, .k = k, .b = {.scale = {.block = kPer128x128}, .packed = true}},
-        context(*Context::cpu()),
+        context(*Context::cpu({.threads = num_threads()})),
         plan(*context.plan(spec)),
         b_bytes(round_up(*context.packed_b_bytes(spec), 4096)),
         b(b_bytes * copies),

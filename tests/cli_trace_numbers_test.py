@@ -28,6 +28,13 @@ class Answers(TraceTest):
             self.near(rows.pop(part if part != "= span" else "'= span"), self.times[key], part)
         self.assertEqual(rows, {})
 
+    def test_shortened_names_stay_apart(self):
+        paths, _ = self.generate("--schedule", "fsdp", "--ranks", 1)
+        lines = self.ok("trace", "summary", paths[0]).split("Phases by layers, busy us\n")[1].splitlines()
+        phases = [line.split()[0] for line in lines[1:]]
+        self.assertGreater(sum("..." in phase for phase in phases), 2)
+        self.assertEqual(len(set(phases)), len(phases))
+
     def test_kernels(self):
         kernels = self.of("kernels")
         known = {k["name"]: (k["count"], k["total_us"]) for k in self.rank0["kernels"]}

@@ -75,10 +75,12 @@ Result<std::unique_ptr<OpenTrace>> open_one(const std::string& path, const Trace
   }
   open->view = trace::gpu_view(open->trace, open->rules, window);
   if (open->view.activities.empty()) {
-    open->notes.emplace_back(args.window.empty() && !args.device
-                                 ? "no kernels, copies or memsets in this trace: it shows the host "
-                                   "only"
-                                 : "no kernels, copies or memsets in this window");
+    const bool one_device = args.device.value_or(-1) >= 0;
+    const bool whole = args.window.empty() && !one_device;
+    open->notes.push_back(fmt::format("no kernels, copies or memsets{} in this {}{}",
+                                      one_device ? fmt::format(" of device {}", *args.device) : "",
+                                      args.window.empty() ? "trace" : "window",
+                                      whole ? ": it shows the host only" : ""));
   }
   return open;
 }
@@ -151,7 +153,9 @@ std::string headline(const OpenTrace& open) {
   }
   return what + fmt::format("{} us of GPU time, {} on {}\n",
                             trace::shown(trace::cell(summary.span_ns), trace::Unit::kTime),
-                            fmt::format("{} activities", summary.num_activities),
+                            summary.num_activities == 1
+                                ? "1 activity"
+                                : fmt::format("{} activities", summary.num_activities),
                             counted(static_cast<long long>(open.view.streams.size()), "stream"));
 }
 

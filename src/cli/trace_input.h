@@ -35,7 +35,8 @@ struct OpenTrace {
 };
 
 /// Reads all files of the command line, in order, with progress on a terminal. A trace of several
-/// devices is looked at on --device, else on the busiest one, with a note. At least one file.
+/// devices is looked at on --device (-1: all), else on the busiest one, with a note. At least one
+/// file.
 Result<std::vector<std::unique_ptr<OpenTrace>>> open_traces(const TraceArgs& args);
 
 /// The same for verbs that take exactly one file.

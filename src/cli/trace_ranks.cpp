@@ -22,9 +22,9 @@ std::string headline(const trace::RanksUse& use) {
   int64_t residual = 0;
   for (const trace::RankUse& rank : use.ranks) residual = std::max(residual, rank.residual_ns);
   std::string text = fmt::format(
-      "{}, {} matched; clocks agree to {}\n",
-      counted(static_cast<long long>(use.ranks.size()), "rank"),
-      counted(static_cast<long long>(use.collectives.size()), "collective"), shown_us(residual));
+      "{}, {} matched; clocks {}\n", counted(static_cast<long long>(use.ranks.size()), "rank"),
+      counted(static_cast<long long>(use.collectives.size()), "collective"),
+      use.collectives.empty() ? "taken as they are" : "agree to " + shown_us(residual));
   if (use.straggler != trace::kNone) {
     const trace::RankUse& late = use.ranks[use.straggler];
     text += use.straggler_stands_out

@@ -27,20 +27,37 @@ Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
   const auto traces = TRY(open_traces(args));
   std::vector<trace::GpuView> ranks;
   std::string title;
+  Answer answer;
+  trace::Sheet files{.id = "files",
+                     .title = "Traces in the report",
+                     .columns = {{"trace", "trace"},
+                                 {"rank", "rank", trace::Unit::kCount},
+                                 {"span_us", "span us", trace::Unit::kTime},
+                                 {"activities", "activities", trace::Unit::kCount}}};
+  Json list = Json::array();
   for (const auto& open : traces) {
     ranks.push_back(open->view);
     if (ranks.size() <= 3) title += (title.empty() ? "" : ", ") + open->trace.path;
+    const trace::Summary s = trace::summarize(open->view);
+    const int rank = open->trace.rank;
+    files.add({trace::cell(open->trace.path), rank < 0 ? trace::Cell() : trace::cell(rank),
+               trace::cell(s.span_ns), trace::cell(s.num_activities)});
+    list.push_back({{"trace", open->trace.path},
+                    {"rank", rank < 0 ? Json() : Json(rank)},
+                    {"span_us", trace::us(s.span_ns)},
+                    {"activities", s.num_activities}});
+    answer.headline += headline(*open);
+    answer.notes.insert(answer.notes.end(), open->notes.begin(), open->notes.end());
   }
   if (ranks.size() > 3) title += fmt::format(" and {} more", ranks.size() - 3);
   const Json analyses = trace::report_analyses(ranks);
   TRY(trace::write_report(
       {.ranks = ranks, .title = title, .analyses = &analyses, .clock_offsets_ns = {}},
       args.output));
-  for (const auto& open : traces) terminal.print(headline(*open));
-  terminal.print(fmt::format("wrote {}\n", args.output));
-  for (const auto& open : traces) {
-    for (const std::string& note : open->notes) terminal.print("note: " + note + "\n");
-  }
+  answer.headline += fmt::format("wrote {}\n", args.output);
+  answer.json = trace::dump({{"output", args.output}, {"traces", std::move(list)}});
+  if (args.csv) answer.sheets.push_back(std::move(files));
+  show(args, answer, terminal);
   return 0;
 }
 
@@ -78,12 +95,13 @@ Result<ExitCode> findings_command(const TraceArgs& args, Terminal& terminal) {
     return 0;
   }
   terminal.print(headline(*open));
-  terminal.print(fmt::format(
-      "{} findings; all ceilings together: {} us, {:.1f} % of the span\n", findings.list.size(),
-      trace::shown(trace::cell(findings.ceiling_ns), trace::Unit::kTime),
-      findings.span_ns == 0 ? 0.0
-                            : 100.0 * static_cast<double>(findings.ceiling_ns) /
-                                  static_cast<double>(findings.span_ns)));
+  terminal.print(fmt::format("{}; all ceilings together: {} us, {:.1f} % of the span\n",
+                             counted(static_cast<long long>(findings.list.size()), "finding"),
+                             trace::shown(trace::cell(findings.ceiling_ns), trace::Unit::kTime),
+                             findings.span_ns == 0
+                                 ? 0.0
+                                 : 100.0 * static_cast<double>(findings.ceiling_ns) /
+                                       static_cast<double>(findings.span_ns)));
   const int width = std::min(terminal.width(), 110);
   int shown = 0;
   for (const trace::Finding& f : findings.list) {
@@ -145,7 +163,14 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   const auto traces = TRY(open_traces(args));
   Json results = Json::array();
   bool all_hold = true;
-  std::string text;
+  Answer answer;
+  trace::Sheet sheet{.id = "checks",
+                     .title = "Limits",
+                     .columns = {{"trace", "trace"},
+                                 {"check", "check"},
+                                 {"percent", "seen", trace::Unit::kPercent},
+                                 {"allowed_percent", "allowed", trace::Unit::kPercent},
+                                 {"holds", "holds"}}};
   for (const auto& open : traces) {
     const trace::Summary s = trace::summarize(open->view);
     if (s.num_activities == 0) {
@@ -165,12 +190,17 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
                          {"percent", seen[i]},
                          {"allowed_percent", allowed[i]},
                          {"holds", holds}});
-      text += fmt::format("{}  {}: {} {:.2f} %, {} {:g} %\n", holds ? "ok    " : "BROKEN",
-                          open->trace.path, limits[i].what, seen[i],
-                          limits[i].at_most ? "at most" : "at least", allowed[i]);
+      sheet.add({trace::cell(open->trace.path), trace::cell(limits[i].option.substr(2)), seen[i],
+                 allowed[i], trace::cell(holds ? "true" : "false")});
+      answer.headline += fmt::format(
+          "{}  {}: {} {:.2f} %, {} {:g} %\n", holds ? "ok    " : "BROKEN", open->trace.path,
+          limits[i].what, seen[i], limits[i].at_most ? "at most" : "at least", allowed[i]);
     }
+    answer.notes.insert(answer.notes.end(), open->notes.begin(), open->notes.end());
   }
-  terminal.print(args.json ? trace::dump({{"holds", all_hold}, {"checks", results}}) : text);
+  answer.json = trace::dump({{"holds", all_hold}, {"checks", std::move(results)}});
+  if (args.csv) answer.sheets.push_back(std::move(sheet));
+  show(args, answer, terminal);
   return all_hold ? 0 : 1;
 }
 
@@ -231,12 +261,40 @@ Json info_json(const OpenTrace& open) {
             {"replaced_bytes", h.replaced_bytes}}}};
 }
 
+/// A row per trace: what info_json() says in one word or number.
+trace::Sheet info_sheet(const Json& infos) {
+  constexpr std::array kOwn = {"trace",  "file_bytes", "document_bytes", "generation",
+                               "events", "flows",      "names",          "tracks",
+                               "rank",   "world_size", "end_us"};
+  constexpr std::array kHealth = {"clean", "lost_events", "truncated"};
+  trace::Sheet sheet{.id = "info", .title = "Traces", .columns = {}};
+  for (const char* key : kOwn) sheet.columns.push_back({key, key, trace::Unit::kNumber});
+  for (const char* key : kHealth) sheet.columns.push_back({key, key, trace::Unit::kNumber});
+  const auto cell_of = [](const Json& value) -> trace::Cell {
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_boolean()) return std::string(value.get<bool>() ? "true" : "false");
+    if (value == -1) return {};
+    return value.get<double>();
+  };
+  for (const Json& info : infos) {
+    std::vector<trace::Cell> row;
+    for (const char* key : kOwn) row.push_back(cell_of(info[key]));
+    for (const char* key : kHealth) row.push_back(cell_of(info["health"][key]));
+    sheet.add(std::move(row));
+  }
+  return sheet;
+}
+
 Result<ExitCode> info_command(const TraceArgs& args, Terminal& terminal) {
   const auto traces = TRY(open_traces(args));
   Json all = Json::array();
   for (const auto& open : traces) all.push_back(info_json(*open));
   if (args.json) {
     terminal.print(trace::dump(all.size() == 1 ? all[0] : all));
+    return 0;
+  }
+  if (args.csv) {
+    terminal.print(trace::csv(info_sheet(all)));
     return 0;
   }
   for (const Json& info : all) {

@@ -9,6 +9,7 @@
 #include <fmt/core.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/threads.h"
 #include "cpu/cpu.h"
 #include "gemm/cpu_kernels.h"
@@ -339,9 +340,73 @@ void CpuPlan::finish_panel(const GemmArgs& args, const Item& item, int64_t d_row
 
 }  // namespace
 
+// Widening a panel costs about as much as multiplying it by this many rows.
+constexpr double kWidenRows = 5;
+// What one core reads from DRAM; the model does not measure it, because that takes milliseconds.
+constexpr double kReadBytesPerS = 25e9;
+
+double measure_tile_flops_per_s(const CpuKernels& kernels) {
+  constexpr int64_t kDepth = 512;  // all in the first two levels of cache
+  struct alignas(64) Memory {
+    std::byte a[kDepth * kTileRows * 4], b[kDepth * kPanel * 4];
+    float sums[kTileRows * kPanel], scale[16];
+  };
+  const auto memory = std::make_unique<Memory>();
+  const TileArgs args{.a = memory->a,
+                      .b = memory->b,
+                      .rows = kTileRows,
+                      .k = kDepth,
+                      .a_scale = memory->scale,
+                      .b_scale = memory->scale,
+                      .sums = memory->sums,
+                      .first = true};
+  RealClock clock;
+  int64_t best_ns = std::numeric_limits<int64_t>::max();
+  for (int i = 0; i < 8; ++i) {
+    const int64_t start = clock.now_ns();
+    kernels.tile(args);
+    best_ns = std::min(best_ns, std::max<int64_t>(clock.now_ns() - start, 1));
+  }
+  return 2e9 * kTileRows * kPanel * kDepth / static_cast<double>(best_ns);
+}
+
+namespace {
+
+PlanInfo describe(const GemmSpec& spec, const CpuMachine& machine) {
+  const Work work = work_of(spec);
+  const int64_t halves = spec.d.activation == Activation::kSwiglu ? 2 : 1;
+  const int64_t panels = ceil_div(columns(spec), kPanel) * halves;
+  const int64_t tiles = ceil_div(spec.expected_rows, kTileRows);
+  PlanInfo info{.backend = fmt::format("cpu {}, {} threads", machine.isa, machine.threads),
+                .kernel = fmt::format("{} x {} tiles, {}", kTileRows, kPanel,
+                                      spec.b.packed ? "packed B" : "B packed on the way"),
+                .tile_m = kTileRows,
+                .tile_n = kPanel,
+                .tile_k = kBlock,
+                .tiles = tiles * panels,
+                .waves = static_cast<double>(panels) / machine.threads,
+                .flops = work.flops,
+                .bytes = work.bytes};
+  const double compute_us = 1e6 * work.flops / (machine.flops_per_s * machine.threads);
+  const double memory_us = 1e6 * work.bytes / (kReadBytesPerS * machine.threads);
+  info.limit_us = std::max(compute_us, memory_us);
+  // Rows fill up the last tile, columns the last panel and threads the last round of items; many
+  // rows pay for the widening of B.
+  const double rows = std::max(1.0, static_cast<double>(spec.expected_rows));
+  const double fill = static_cast<double>(tiles * kTileRows) / rows *
+                      static_cast<double>(panels * kPanel) /
+                      std::max(1.0, static_cast<double>(spec.n));
+  const double widen = is_fp8(spec.b.type) && tiles > 1 ? 1 + kWidenRows / rows : 1;
+  info.predicted_us = std::max(compute_us * std::max(fill, 1.0) * widen, memory_us);
+  return info;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,
-                                                   ThreadPool& pool) {
+                                                   ThreadPool& pool, const CpuMachine& machine) {
   auto plan = std::make_shared<CpuPlan>(spec, kernels, pool);
+  plan->info = describe(spec, machine);
   plan->info.workspace_bytes = plan->workspace_bytes();
   return plan;
 }

@@ -17,8 +17,8 @@ namespace hadal::gemm {
 struct Context::Impl {
   std::unique_ptr<ThreadPool> pool;     // CPU
   const CpuKernels* kernels = nullptr;  // CPU
-  cpu::Isa isa = cpu::Isa::kScalar;
-  gpu::Device* device = nullptr;  // GPU
+  CpuMachine machine;                   // CPU
+  gpu::Device* device = nullptr;        // GPU
 };
 
 namespace {
@@ -116,10 +116,12 @@ Result<Context> Context::cpu(const CpuOptions& options) {
   const hadal::cpu::Isa isa = options.isa.value_or(hadal::cpu::detect());
   TRY(hadal::cpu::need(isa));
   auto impl = std::make_shared<Impl>();
-  impl->isa = isa;
   impl->kernels = &table(isa);
   impl->pool =
       std::make_unique<ThreadPool>(ThreadPool::Options{.threads = options.threads, .name = "gemm"});
+  impl->machine = {.isa = std::string(hadal::cpu::name(isa)),
+                   .threads = impl->pool->size(),
+                   .flops_per_s = measure_tile_flops_per_s(*impl->kernels)};
   return Context(std::move(impl));
 }
 
@@ -134,7 +136,7 @@ Result<Plan> Context::plan(const GemmSpec& given) const {
   if (impl_->device != nullptr) {
     return fail(Code::kUnsupported, "products on a GPU are not built yet; use Context::cpu()");
   }
-  return Plan(TRY(plan_cpu(spec, *impl_->kernels, *impl_->pool)));
+  return Plan(TRY(plan_cpu(spec, *impl_->kernels, *impl_->pool, impl_->machine)));
 }
 
 Result<size_t> Context::packed_b_bytes(const GemmSpec& given) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "gemm/gemm.h"
 
@@ -24,9 +25,17 @@ Result<> check_args(const GemmSpec& spec, const GemmArgs& args, size_t workspace
 
 struct CpuKernels;
 
+/// What a CPU context knows of its machine.
+struct CpuMachine {
+  std::string isa;
+  int threads = 1;
+  double flops_per_s = 0;  // of one thread inside a tile, measured when the context was made
+};
+double measure_tile_flops_per_s(const CpuKernels& kernels);
+
 /// `kernels` and `pool` outlive the plan.
 Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,
-                                                   ThreadPool& pool);
+                                                   ThreadPool& pool, const CpuMachine& machine);
 
 /// Packed B: for each group, each half (SwiGLU has two) and each panel of 64 rows, the codes (wide
 /// values for bf16) of all k, then the panel's scales.

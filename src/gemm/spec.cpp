@@ -164,6 +164,21 @@ Result<GemmSpec> resolve(const GemmSpec& given) {
   return spec;
 }
 
+Work work_of(const GemmSpec& spec) {
+  const double k = static_cast<double>(spec.k), n = static_cast<double>(spec.n);
+  const bool all_groups = spec.grouping == Grouping::kBatched;
+  const double rows = static_cast<double>(spec.expected_rows) * (all_groups ? spec.num_groups : 1);
+  // Groups along k share k, and each has a D.
+  const double d_rows = spec.grouping == Grouping::kK ? rows * spec.num_groups : rows;
+  const double b_matrices = has_own_b(spec) ? spec.num_groups : 1;
+  const double element = is_fp8(spec.a.type) ? 1 + 4.0 / kPer1x128.cols : 2;
+  const double out = static_cast<double>(size_bytes(spec.d.type)) +
+                     (spec.d.accumulate ? static_cast<double>(size_bytes(spec.d.c_type)) : 0);
+  return {.flops = 2 * rows * n * k,
+          .bytes = (rows + b_matrices * n) * k * element +
+                   d_rows * static_cast<double>(columns(spec)) * out};
+}
+
 int64_t scale_rows(const ScaleSpec& scale, int64_t rows) {
   if (rows == 0) return 0;
   return scale.block.rows == kWholeExtent ? 1 : ceil_div(rows, scale.block.rows);

@@ -44,6 +44,14 @@ constexpr bool has_own_d(const GemmSpec& spec) {
   return has_own_a(spec) || spec.grouping == Grouping::kK;
 }
 
+/// What a product needs at least: operations, and bytes of inputs and outputs, each once. Rows are
+/// expected_rows (of all groups), B's matrices all of them.
+struct Work {
+  double flops = 0;
+  double bytes = 0;
+};
+Work work_of(const GemmSpec& spec);
+
 /// How many rows or blocks of scales a matrix of `rows` rows and k columns has.
 int64_t scale_rows(const ScaleSpec& scale, int64_t rows);
 int64_t scale_blocks(const ScaleSpec& scale, int64_t k);

@@ -36,7 +36,7 @@ namespace {
 
 int num_threads() {
   const char* given = std::getenv("HADAL_BENCH_THREADS");
-  return given != nullptr ? std::atoi(given) : 0;
+  return given != nullptr ? std::stoi(given) : 0;
 }
 
 ThreadPool& pool() {

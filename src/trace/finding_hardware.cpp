@@ -224,8 +224,8 @@ void find_occupancy(const Analyses& a, FindingList& out) {
 
 /// GEMMs well below what GEMMs reach in this trace.
 void find_roofline(const Analyses& a, FindingList& out) {
-  const Shapes shapes = infer_shapes(a.view);
-  const Roofline roofs = roofline(a.view, shapes);
+  const Shapes shapes = infer_shapes(a.view, a.model);
+  const Roofline roofs = roofline(a.view, shapes, a.model);
   if (!roofs.gemm || roofs.gemm->percent_of_peak() <= 0) return;
   const double usual = roofs.gemm->percent_of_peak();
   for (const RoofRow& row : roofs.rows) {

@@ -16,12 +16,14 @@ namespace hadal::trace {
 
 struct Analyses {
   const GpuView& view;
+  const Model& model;
   Summary summary;
   std::vector<StreamUse> streams;
   CommUse comm;
   LaunchUse launch;
-  explicit Analyses(const GpuView& v)
+  Analyses(const GpuView& v, const Model& m)
       : view(v),
+        model(m),
         summary(summarize(v)),
         streams(stream_use(v)),
         comm(comm_use(v)),

@@ -110,8 +110,25 @@ class Tabs {
       this.t.highlights = [interval];
       this.t.showWithMargin(interval.start, interval.end);
     };
-    return h('div.tab', (tab.notes || []).map(note => h('p.note', shown(note))),
-      (tab.grids || []).map(grid => heatMap(grid, zoom)), (tab.tables || []).map(table => new Table(table, zoom).element));
+    const actions = {interval: zoom, find: name => this.t.findName(name), color: (columns, row) => this.colorOf(columns, row)};
+    return h('div.tab', (tab.notes || []).map(note => h('p.note', sentence(note))),
+      (tab.grids || []).map(grid => heatMap(grid, zoom)), (tab.tables || []).map(table => new Table(table, actions).element));
+  }
+
+  /** The timeline's colour of what a row is about: its class or role, else the phase of its region. */
+  colorOf(columns, row) {
+    const {theme} = this.t;
+    for (const [i, {key}] of columns.entries()) {
+      const value = row[i];
+      if (typeof value !== 'string') continue;
+      if (key === 'role' && value === 'barrier') return theme.classes[3];
+      if (key === 'role') return theme.classes[1];
+      if (key === 'class') return theme.classes[Math.max(0, CLASS.indexOf(value))];
+      if (i === 0 && (key === 'region' || key === 'phase' || key === 'name') && phaseOf(value) < 3) {
+        return theme.phases[2 * phaseOf(value)];
+      }
+    }
+    return null;
   }
 
   aboutTrace() {
@@ -119,7 +136,7 @@ class Tabs {
         r.info.merged_events, r.info.window]);
     const columns = ['Rank', 'File', 'GPU', 'Events', 'GPU events', 'Merged', 'Window'].map(title => ({title, key: title}));
     return h('div.tab', this.mergedNotes().map(text => h('p.note', text)),
-        new Table({title: 'Traces in this report', columns, rows}, () => {}).element,
+        new Table({title: 'Traces in this report', columns, rows}).element,
       h('p.note', `Drawn by ${this.t.drawer.name}. Keys: press ?`));
   }
 

@@ -17,6 +17,12 @@ function titleOf({title, key, unit}) {
       ` ${unitText(unit)}`)].filter(Boolean);
 }
 
+/** Notes of the analyses are sentences without their frame. */
+function sentence(text) {
+  const clean = shown(text);
+  return clean.charAt(0).toUpperCase() + clean.slice(1) + (/[.:!?]$/.test(clean) ? '' : '.');
+}
+
 function csv(columns, rows) {
   const quote = v => v === null || v === undefined ? ''
       : /[",\n\r]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v);
@@ -40,28 +46,45 @@ async function copyText(text, button) {
   setTimeout(() => { button.textContent = said; }, 1200);
 }
 
-/** onInterval(start_us, end_us) when a row with an interval is clicked. */
+/** A table of the analyses. actions: interval(start_us, end_us) when a row that has one is clicked, find(name) when
+    one with a full name is, color(columns, row) for the dot before its first cell; all may be missing. */
 class Table {
-  constructor(table, onInterval) {
+  constructor(table, actions = {}) {
     this.table = table;
-    this.onInterval = onInterval;
+    this.actions = actions;
+    this.fullName = table.columns.findIndex(c => c.key === 'full_name');
+    this.shown = table.columns.map((_, i) => i).filter(i => i !== this.fullName);
     this.order = Array.from(table.rows.keys());
     this.limit = ROWS_AT_ONCE;
     this.numeric = table.columns.map((column, i) => column.align ? column.align === 'right'
       : table.rows.slice(0, 50).some(row => typeof row[i] === 'number'));
-    const copy = h('button.copy', {onclick: e => copyText(csv(table.columns, this.order.map(i => table.rows[i])), e.target)},
-        'Copy CSV');
+    const copy = h('button.copy', {onclick: e => copyText(this.csv(), e.target)}, 'Copy CSV');
     this.head = h('tr');
     this.rows = h('tbody');
     this.element = h('section.table', h('header', h('h3', shown(table.title || '')),
-        h('span.count', `${plainNumber(table.rows.length)} rows`), copy),
-      h('div.scroll', h('table', h('thead', this.head), this.rows)));
+        h('span.count', this.size()), copy),
+      h('div.scroll', h('table', h('thead', this.head), this.rows)),
+      (table.notes || []).map(note => h('p.note', sentence(note))));
     this.paintHead();
     this.paint();
   }
 
+  size() {
+    const n = this.table.rows.length, total = this.table.rows_total;
+    return total ? `the first ${plainNumber(n)} of ${plainNumber(total)} rows` : n === 1 ? '1 row' : `${plainNumber(n)} rows`;
+  }
+
+  /** As shown, in its order, with the interval of each row. */
+  csv() {
+    const {columns, rows, intervals_us: intervals} = this.table;
+    if (!intervals) return csv(columns, this.order.map(i => rows[i]));
+    return csv([...columns, {key: 'from_us'}, {key: 'to_us'}],
+        this.order.map(i => [...rows[i], ...intervals[i] || [null, null]]));
+  }
+
   paintHead() {
-    this.head.replaceChildren(...this.table.columns.map((column, i) => {
+    this.head.replaceChildren(...this.shown.map(i => {
+      const column = this.table.columns[i];
       const sorted = this.by === i ? (this.down ? ' ↓' : ' ↑') : '';
       const order = this.by !== i ? 'none' : this.down ? 'descending' : 'ascending';
       return h(this.numeric[i] ? 'th.num' : 'th', {'aria-sort': order},
@@ -84,16 +107,19 @@ class Table {
   }
 
   paint() {
-    const {columns, rows, row_interval: interval} = this.table;
+    const {columns, rows, intervals_us: intervals} = this.table, {actions} = this;
     const digits = columns.map((_, i) => rows.some(r => typeof r[i] === 'number' && !Number.isInteger(r[i])) ? 3 : 0);
     const lines = this.order.slice(0, this.limit).map(k => {
-      const row = rows[k], zooms = interval && Number.isFinite(row[interval[0]]) && Number.isFinite(row[interval[1]]);
-      const go = () => this.onInterval(row[interval[0]], row[interval[1]]);
+      const row = rows[k], interval = intervals && actions.interval && intervals[k];
+      const name = this.fullName >= 0 && actions.find ? row[this.fullName] : null;
+      const go = interval ? () => actions.interval(interval[0], interval[1]) : name ? () => actions.find(name) : null;
       const onkeydown = e => { if (e.key === 'Enter') go(); };
-      const tip = value => typeof value === 'string' && value.length > 40 ? shown(value, 1500) : '';
-      return h(zooms ? 'tr.zooms' : 'tr', zooms && {tabIndex: 0, onclick: go, onkeydown},
-        row.map((value, i) => h(this.numeric[i] ? 'td.num' : 'td', {title: tip(value)},
-          cellText(value, digits[i]))));
+      const color = actions.color && actions.color(columns, row);
+      const tip = (value, first) => first && name ? shown(name, 1500)
+          : typeof value === 'string' && value.length > 40 ? shown(value, 1500) : '';
+      return h(go ? 'tr.zooms' : 'tr', go && {tabIndex: 0, onclick: go, onkeydown},
+        this.shown.map((i, at) => h(this.numeric[i] ? 'td.num' : 'td', {title: tip(row[i], at === 0)},
+          at === 0 && color && h('i.dot', {style: {background: color}}), cellText(row[i], digits[i]))));
     });
     if (this.order.length > this.limit) {
       lines.push(h('tr', h('td.more', {colSpan: columns.length}, h('button',
@@ -106,12 +132,12 @@ class Table {
 
 /** A heat map: the darker the larger. Of a large one the first columns and rows, until asked for more. */
 function heatMap(grid, onInterval, columnsMax = GRID_AT_ONCE, rowsMax = GRID_AT_ONCE) {
-  const value = cell => cell !== null && typeof cell === 'object' ? cell.value : cell;
-  let most = 1e-12;
+  const value = cell => cell !== null && typeof cell === 'object' ? cell.value : cell, neutral = grid.neutral || 0;
+  let most = neutral + 1e-12;
   for (const row of grid.cells) for (const cell of row) if (value(cell) > most) most = value(cell);
   const cellOf = (cell, r, c) => {
     const v = value(cell), zooms = cell !== null && typeof cell === 'object' && Number.isFinite(cell.start_us);
-    const share = Number.isFinite(v) ? Math.max(0, v) / most : 0,
+    const share = Number.isFinite(v) ? Math.max(0, v - neutral) / (most - neutral) : 0,
         where = `${shown(grid.rows[r] ?? '')} · ${shown(grid.columns[c] ?? '')}`;
     return h(zooms ? 'td.zooms' : 'td', {
       style: {'--share': share.toFixed(3)}, title: `${where}: ${cellText(v)} ${unitText(grid.unit)}`,

@@ -26,16 +26,15 @@
 //               "all_ranks" in all ranks.
 //   "clocks"    by rank {"offset_us", "residual_us", "drift_ppm", "component", "collectives"}: what
 //               the timeline did to its clock, trace/ranks.h.
-//   "tabs"      [{"id", "title", "rank"?, "notes"?: ["text", ...], "tables"?: [table],
-//                "grids"?: [grid]}]
+//   "tabs"      [{"id", "title", "rank"?, "notes"?: ["text", ...], "parts": [table or grid]}]
 //               With "rank" a tab is about that rank, is there while that rank is shown, and its
 //               intervals are on that rank's clock; without, it is about all, on the first one's.
 //     table     {"id"?, "title"?, "columns": [{"key", "title", "unit"?, "align"?: "left"|"right"}],
 //                "rows": [[cell, ...]], "intervals_us"?: [[start, end] or null], "notes"?,
 //                "rows_total"?}
 //               A cell is null, a string or a number. A click on a row zooms to its interval.
-//               `rows_total` says how many there are where not all are given. A column of the key
-//               "full_name" is shown as the tip of the row's first cell.
+//               `rows_total` says how many there are where not all are given. The column of the
+//               title "full name" is the tip of the first cell, and what a click searches for.
 //     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?, "neutral"?,
 //                "cells": [[number or null, or {"value", "start_us", "end_us"}]]}
 //               drawn as a heat map of what is above `neutral`; a cell with an interval can be

@@ -1,6 +1,9 @@
 #include "trace/report_analyses.h"
 
+#include <algorithm>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -41,8 +44,8 @@ Grid overlap_grid(const OverlapMatrix& m) {
   return grid;
 }
 
-/// What was wrong with the file, and what it says of itself.
-Sheet health_sheet(const Trace& trace) {
+/// What was wrong with the file, and what it says of itself and does not say.
+Sheet health_sheet(const Trace& trace, const std::vector<std::string>& cannot_tell) {
   Sheet sheet{.id = "health",
               .title = "The file",
               .columns = {{"what", "what", Unit::kText}, {"value", "value", Unit::kText}}};
@@ -74,6 +77,8 @@ Sheet health_sheet(const Trace& trace) {
   for (const Loss& loss : health.losses) {
     add("lost", fmt::format("at byte {}: {}", loss.offset, loss.reason));
   }
+  if (!cannot_tell.empty()) sheet.notes.emplace_back("What this trace does not show:");
+  sheet.notes.insert(sheet.notes.end(), cannot_tell.begin(), cannot_tell.end());
   return sheet;
 }
 
@@ -82,12 +87,12 @@ class Tabs {
   Tabs(const GpuView& view, const Model& model, size_t rank, Json& out)
       : view_(view), model_(model), rank_(rank), out_(out) {}
 
-  void add_all() {
+  void add_all(const std::vector<std::string>& cannot_tell) {
     add_phases();
     add_work();
     add_host();
     add_hardware();
-    add(ReportTab{.id = "health", .title = "File"}.add(health_sheet(*view_.trace)));
+    add(ReportTab{.id = "health", .title = "File"}.add(health_sheet(*view_.trace, cannot_tell)));
   }
 
  private:
@@ -121,8 +126,8 @@ class Tabs {
     }
     const KernelTable kernels = kernel_table(view_);
     add(ReportTab{.id = "kernels", .title = "Kernels"}
-            .add(families_sheet(kernels))
-            .add(kernels_sheet(kernels)));
+            .add(kernels_sheet(kernels))
+            .add(families_sheet(kernels)));
   }
 
   void add_host() {
@@ -182,43 +187,44 @@ class Tabs {
   Json& out_;
 };
 
-/// The findings of one rank, with the rank that their intervals belong to.
-void add_findings(const Findings& findings, size_t rank, Json& out) {
-  Json list = to_json(findings)["findings"];
-  for (Json& finding : list) {
+/// The findings of all ranks, the largest first, each with the rank that its intervals belong to.
+void add_findings(std::span<const Findings> by_rank, Json& out) {
+  std::vector<std::tuple<int64_t, size_t, size_t>> order;
+  std::vector<Json> lists;
+  for (size_t rank = 0; rank < by_rank.size(); ++rank) {
+    lists.push_back(to_json(by_rank[rank])["findings"]);
+    for (size_t i = 0; i < by_rank[rank].list.size(); ++i) {
+      order.emplace_back(-by_rank[rank].list[i].ceiling_ns, rank, i);
+    }
+  }
+  std::ranges::sort(order);
+  for (const auto& [ceiling, rank, i] : order) {
+    Json& finding = lists[rank][i];
     finding["rank"] = rank;
     for (Json& evidence : finding["evidence"]) evidence["rank"] = rank;
     out.push_back(std::move(finding));
   }
 }
 
-ReportTab limits_tab(const Findings& findings) {
-  Sheet sheet{.id = "limits",
-              .title = "What this trace does not show",
-              .columns = {{"limit", "limit", Unit::kText}}};
-  for (const std::string& text : findings.cannot_tell) sheet.add({text});
-  return ReportTab{.id = "limits", .title = "Limits"}.add(std::move(sheet));
-}
-
 }  // namespace
 
 Json report_analyses(std::span<const GpuView> ranks, const Model& model, const RanksUse* use) {
-  Json summaries = Json::array(), all = Json::array(), tabs = Json::array();
-  if (use != nullptr) {
-    all = rank_findings_json(*use);
-    tabs.push_back(to_json(ranks_tab(*use)));
-  }
+  Json summaries = Json::array(), tabs = Json::array();
+  if (use != nullptr) tabs.push_back(to_json(ranks_tab(*use)));
+  std::vector<Findings> findings;
   for (size_t r = 0; r < ranks.size(); ++r) {
     summaries.push_back({{"gpu", to_json(summarize(ranks[r]))}});
-    const Findings findings = find(ranks[r], model);
-    add_findings(findings, r, all);
-    Tabs(ranks[r], model, r, tabs).add_all();
-    if (r == 0 && !findings.cannot_tell.empty()) tabs.push_back(to_json(limits_tab(findings)));
+    findings.push_back(find(ranks[r], model));
+    Tabs(ranks[r], model, r, tabs).add_all(findings.back().cannot_tell);
   }
   Json out = {{"summary", summaries[0]}};
   if (ranks.size() > 1) out["ranks"] = std::move(summaries);
-  if (use != nullptr) out["clocks"] = clocks_json(*use);
-  out["findings"] = std::move(all);
+  out["findings"] = Json::array();
+  if (use != nullptr) {
+    out["clocks"] = clocks_json(*use);
+    out["findings"] = rank_findings_json(*use);
+  }
+  add_findings(findings, out["findings"]);
   out["tabs"] = std::move(tabs);
   return out;
 }

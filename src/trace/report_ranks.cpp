@@ -134,6 +134,17 @@ Json finding(std::string_view id, const std::string& claim, std::string_view act
           {"evidence", Json::array()}};
 }
 
+/// Without the column that is the same for all.
+Sheet comparable_ranks_sheet(const RanksUse& use) {
+  Sheet sheet = ranks_sheet(use);
+  const auto at = std::ranges::find(sheet.columns, "component", &Column::key);
+  if (use.num_components > 1 || at == sheet.columns.end()) return sheet;
+  const auto index = at - sheet.columns.begin();
+  sheet.columns.erase(at);
+  for (auto& row : sheet.rows) row.erase(row.begin() + index);
+  return sheet;
+}
+
 }  // namespace
 
 ReportTab ranks_tab(const RanksUse& use) {
@@ -141,7 +152,7 @@ ReportTab ranks_tab(const RanksUse& use) {
   tab.notes[0] += '.';
   if (!use.collectives.empty()) tab.notes.push_back(clock_note(use));
   tab.notes.insert(tab.notes.end(), use.notes.begin(), use.notes.end());
-  tab.add(ranks_sheet(use)).add(waits_grid(use)).add(compute_grid(use));
+  tab.add(comparable_ranks_sheet(use)).add(waits_grid(use)).add(compute_grid(use));
   return tab.add(collective_kinds_sheet(use)).add(worst_sheet(use)).add(region_compute_sheet(use));
 }
 

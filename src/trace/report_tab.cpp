@@ -67,24 +67,22 @@ Json grid_json(const Grid& grid) {
 }  // namespace
 
 ReportTab& ReportTab::add(Grid grid) {
-  if (!grid.rows.empty() && !grid.columns.empty()) grids.push_back(std::move(grid));
+  if (!grid.rows.empty() && !grid.columns.empty()) parts.emplace_back(std::move(grid));
   return *this;
 }
 
 ReportTab& ReportTab::add(Sheet sheet) {
-  if (!sheet.rows.empty()) sheets.push_back(std::move(sheet));
+  if (!sheet.rows.empty()) parts.emplace_back(std::move(sheet));
   return *this;
 }
 
 Json to_json(const ReportTab& tab) {
-  Json grids = Json::array(), tables = Json::array();
-  for (const Grid& grid : tab.grids) grids.push_back(grid_json(grid));
-  for (const Sheet& sheet : tab.sheets) tables.push_back(table_json(sheet));
-  return {{"id", tab.id},
-          {"title", tab.title},
-          {"notes", tab.notes},
-          {"grids", std::move(grids)},
-          {"tables", std::move(tables)}};
+  Json parts = Json::array();
+  for (const auto& part : tab.parts) {
+    const Grid* grid = std::get_if<Grid>(&part);
+    parts.push_back(grid != nullptr ? grid_json(*grid) : table_json(std::get<Sheet>(part)));
+  }
+  return {{"id", tab.id}, {"title", tab.title}, {"notes", tab.notes}, {"parts", std::move(parts)}};
 }
 
 }  // namespace hadal::trace

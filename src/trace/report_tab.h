@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "trace/json.h"
@@ -28,13 +29,12 @@ struct Grid {
 struct ReportTab {
   std::string id, title;
   std::vector<std::string> notes = {};  // sentences above everything
-  std::vector<Grid> grids = {};
-  std::vector<Sheet> sheets = {};
+  std::vector<std::variant<Grid, Sheet>> parts = {};
 
   /// Those without rows are left out, and their notes with them.
   ReportTab& add(Grid grid);
   ReportTab& add(Sheet sheet);
-  bool empty() const { return grids.empty() && sheets.empty(); }
+  bool empty() const { return parts.empty(); }
 };
 
 Json to_json(const ReportTab& tab);

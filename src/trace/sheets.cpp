@@ -296,8 +296,8 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
                           {"stall_us", "stall us", Unit::kTime},
                           {"wait_us", "wait us", Unit::kTime},
                           {"kind", "released by", Unit::kText},
-                          {"released_region", "region", Unit::kText},
-                          {"released_kernel", "kernel", Unit::kText},
+                          {"released_region", "of region", Unit::kText},
+                          {"released_kernel", "by kernel", Unit::kText},
                           {"start_us", "start us", Unit::kTime}},
               .notes = {"stall: the end of a wait in which no stream computed",
                         "that the activity which ended last caused the start is inferred from the "
@@ -338,7 +338,7 @@ Sheet launches_sheet(const GpuView& view, const LaunchUse& use) {
   }
   if (use.negative_delays > 0) {
     sheet.notes.push_back(fmt::format(
-        "{} activities start before their launch call ends (clock conversion); counted as 0",
+        "starts before the end of the launch call (conversion of clocks), counted as 0: {}",
         use.negative_delays));
   }
   return sheet;

@@ -36,7 +36,8 @@
 //               `rows_total` says how many there are where not all are given. The column of the
 //               title "full name" is the tip of the first cell, and what a click searches for.
 //     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?, "neutral"?,
-//                "cells": [[number or null, or {"value", "start_us", "end_us"}]]}
+//                "cells": [[number or null, or {"value", "start_us", "end_us"}]],
+//                "rows_total"?, "columns_total"?}
 //               drawn as a heat map of what is above `neutral`; a cell with an interval can be
 //               clicked.
 //

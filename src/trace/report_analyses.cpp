@@ -18,8 +18,6 @@
 namespace hadal::trace {
 namespace {
 
-constexpr size_t kGapsMax = 500;
-
 Grid phases_grid(const GpuView& view, const std::vector<RegionUse>& uses) {
   const PhaseGrid phases = phase_grid(view, uses);
   Grid grid{.title = "Phases by layers, busy time", .unit = "us", .rows = phases.phases};
@@ -96,9 +94,9 @@ class Tabs {
   }
 
  private:
-  void add(const ReportTab& tab) {
+  void add(ReportTab& tab) {
     if (tab.empty()) return;
-    out_.push_back(to_json(tab));
+    out_.push_back(to_json(std::move(tab)));
     out_.back()["rank"] = rank_;
   }
 
@@ -108,11 +106,12 @@ class Tabs {
     const OverlapMatrix matrix = overlap_matrix(view_);
     add(ReportTab{.id = "phases", .title = "Phases"}
             .add(phases_grid(view_, uses))
-            .add(regions_sheet(uses)));
+            .add(regions_sheet(uses, kReportRowsMax)));
     add(ReportTab{.id = "overlap", .title = "Overlap"}
             .add(overlap_grid(matrix))
             .add(phases_sheet(matrix)));
-    add(ReportTab{.id = "gates", .title = "Gates"}.add(gates_sheet(view_, gates(view_))));
+    add(ReportTab{.id = "gates", .title = "Gates"}.add(
+        gates_sheet(view_, gates(view_), kReportRowsMax)));
   }
 
   void add_work() {
@@ -136,16 +135,16 @@ class Tabs {
     const CriticalPath path = critical_path(replay_graph(view_));
     add(ReportTab{.id = "streams", .title = "Streams"}
             .add(streams_sheet(view_, streams))
-            .add(gaps_sheet(view_, streams, kGapsMax)));
+            .add(gaps_sheet(view_, streams, kReportRowsMax)));
     add(ReportTab{.id = "host", .title = "Host"}
             .add(launches_sheet(view_, launch))
             .add(api_sheet(launch))
-            .add(blocking_sheet(view_, launch)));
+            .add(blocking_sheet(view_, launch, kReportRowsMax)));
     add(ReportTab{.id = "critical", .title = "Critical path"}
             .add(path_classes_sheet(path))
             .add(path_regions_sheet(path))
             .add(path_kernels_sheet(path))
-            .add(path_steps_sheet(view_, path)));
+            .add(path_steps_sheet(view_, path, kReportRowsMax)));
   }
 
   void add_hardware() {
@@ -188,34 +187,41 @@ class Tabs {
 };
 
 /// The findings of all ranks, the largest first, each with the rank that its intervals belong to.
-void add_findings(std::span<const Findings> by_rank, Json& out) {
-  std::vector<std::tuple<int64_t, size_t, size_t>> order;
-  std::vector<Json> lists;
-  for (size_t rank = 0; rank < by_rank.size(); ++rank) {
-    lists.push_back(to_json(by_rank[rank])["findings"]);
-    for (size_t i = 0; i < by_rank[rank].list.size(); ++i) {
-      order.emplace_back(-by_rank[rank].list[i].ceiling_ns, rank, i);
+class FindingCollector {
+ public:
+  void add(const Findings& findings, size_t rank) {
+    for (size_t i = 0; i < findings.list.size(); ++i) {
+      order_.emplace_back(-findings.list[i].ceiling_ns, rank, i);
+    }
+    lists_.push_back(to_json(findings)["findings"]);
+  }
+
+  void append_to(Json& out) {
+    std::ranges::sort(order_);
+    for (const auto& [ceiling, rank, i] : order_) {
+      Json& finding = lists_[rank][i];
+      finding["rank"] = rank;
+      for (Json& evidence : finding["evidence"]) evidence["rank"] = rank;
+      out.push_back(std::move(finding));
     }
   }
-  std::ranges::sort(order);
-  for (const auto& [ceiling, rank, i] : order) {
-    Json& finding = lists[rank][i];
-    finding["rank"] = rank;
-    for (Json& evidence : finding["evidence"]) evidence["rank"] = rank;
-    out.push_back(std::move(finding));
-  }
-}
+
+ private:
+  std::vector<std::tuple<int64_t, size_t, size_t>> order_;
+  std::vector<Json> lists_;  // by rank
+};
 
 }  // namespace
 
 Json report_analyses(std::span<const GpuView> ranks, const Model& model, const RanksUse* use) {
   Json summaries = Json::array(), tabs = Json::array();
   if (use != nullptr) tabs.push_back(to_json(ranks_tab(*use)));
-  std::vector<Findings> findings;
+  FindingCollector collector;
   for (size_t r = 0; r < ranks.size(); ++r) {
     summaries.push_back({{"gpu", to_json(summarize(ranks[r]))}});
-    findings.push_back(find(ranks[r], model));
-    Tabs(ranks[r], model, r, tabs).add_all(findings.back().cannot_tell);
+    const Findings findings = find(ranks[r], model);
+    collector.add(findings, r);
+    Tabs(ranks[r], model, r, tabs).add_all(findings.cannot_tell);
   }
   Json out = {{"summary", summaries[0]}};
   if (ranks.size() > 1) out["ranks"] = std::move(summaries);
@@ -224,7 +230,7 @@ Json report_analyses(std::span<const GpuView> ranks, const Model& model, const R
     out["clocks"] = clocks_json(*use);
     out["findings"] = rank_findings_json(*use);
   }
-  add_findings(findings, out["findings"]);
+  collector.append_to(out["findings"]);
   out["tabs"] = std::move(tabs);
   return out;
 }

@@ -8,8 +8,6 @@
 namespace hadal::trace {
 namespace {
 
-constexpr size_t kRowsMax = 2000;  // of a table; the command line and CSV have all of them
-
 Json columns_json(const Sheet& sheet) {
   Json columns = to_json(Sheet{.id = {}, .title = {}, .columns = sheet.columns})["columns"];
   for (Json& column : columns) {
@@ -24,29 +22,28 @@ Json columns_json(const Sheet& sheet) {
   return columns;
 }
 
-Json table_json(const Sheet& sheet) {
-  Sheet head{.id = sheet.id, .title = sheet.title, .columns = sheet.columns};
-  const size_t shown = std::min(sheet.rows.size(), kRowsMax);
-  head.rows.assign(sheet.rows.begin(), sheet.rows.begin() + static_cast<ptrdiff_t>(shown));
-  head.intervals.assign(
-      sheet.intervals.begin(),
-      sheet.intervals.begin() + static_cast<ptrdiff_t>(std::min(sheet.intervals.size(), shown)));
-  Json data = to_json(head);
+Json table_json(Sheet sheet) {
+  const size_t total = std::max(sheet.rows.size(), sheet.rows_total);
+  if (sheet.rows.size() > kReportRowsMax) sheet.rows.resize(kReportRowsMax);
+  if (sheet.intervals.size() > kReportRowsMax) sheet.intervals.resize(kReportRowsMax);
+  Json data = to_json(sheet);
   Json table = {{"id", sheet.id},
                 {"title", sheet.title},
                 {"columns", columns_json(sheet)},
                 {"rows", std::move(data["rows"])}};
   if (!sheet.intervals.empty()) table["intervals_us"] = std::move(data["intervals_us"]);
   if (!sheet.notes.empty()) table["notes"] = sheet.notes;
-  if (shown < sheet.rows.size()) table["rows_total"] = sheet.rows.size();
+  if (sheet.rows.size() < total) table["rows_total"] = total;
   return table;
 }
 
 Json grid_json(const Grid& grid) {
   Json cells = Json::array();
-  for (size_t r = 0; r < grid.rows.size(); ++r) {
+  const size_t num_rows = std::min(grid.rows.size(), kReportGridMax);
+  const size_t num_columns = std::min(grid.columns.size(), kReportGridMax);
+  for (size_t r = 0; r < num_rows; ++r) {
     Json line = Json::array();
-    for (size_t c = 0; c < grid.columns.size(); ++c) {
+    for (size_t c = 0; c < num_columns; ++c) {
       const auto& entry = grid.cells[r * grid.columns.size() + c];
       if (!entry) {
         line.push_back(nullptr);
@@ -60,8 +57,18 @@ Json grid_json(const Grid& grid) {
     }
     cells.push_back(std::move(line));
   }
-  return {{"title", grid.title}, {"rows", grid.rows},       {"columns", grid.columns},
-          {"unit", grid.unit},   {"neutral", grid.neutral}, {"cells", std::move(cells)}};
+  const auto first = [](const std::vector<std::string>& labels, size_t n) {
+    return std::vector<std::string>(labels.begin(), labels.begin() + static_cast<ptrdiff_t>(n));
+  };
+  Json json = {{"title", grid.title},
+               {"rows", first(grid.rows, num_rows)},
+               {"columns", first(grid.columns, num_columns)},
+               {"unit", grid.unit},
+               {"neutral", grid.neutral},
+               {"cells", std::move(cells)}};
+  if (num_columns < grid.columns.size()) json["columns_total"] = grid.columns.size();
+  if (num_rows < grid.rows.size()) json["rows_total"] = grid.rows.size();
+  return json;
 }
 
 }  // namespace
@@ -76,11 +83,12 @@ ReportTab& ReportTab::add(Sheet sheet) {
   return *this;
 }
 
-Json to_json(const ReportTab& tab) {
+Json to_json(ReportTab tab) {
   Json parts = Json::array();
-  for (const auto& part : tab.parts) {
+  for (auto& part : tab.parts) {
     const Grid* grid = std::get_if<Grid>(&part);
-    parts.push_back(grid != nullptr ? grid_json(*grid) : table_json(std::get<Sheet>(part)));
+    parts.push_back(grid != nullptr ? grid_json(*grid)
+                                    : table_json(std::move(std::get<Sheet>(part))));
   }
   return {{"id", tab.id}, {"title", tab.title}, {"notes", tab.notes}, {"parts", std::move(parts)}};
 }

@@ -13,6 +13,10 @@
 
 namespace hadal::trace {
 
+/// Rows of a table and columns of a heat map that a report holds; the command line has all of
+/// them. Nobody reads further, and tables of a long trace would outgrow its timeline.
+inline constexpr size_t kReportRowsMax = 1000, kReportGridMax = 240;
+
 /// A heat map.
 struct Grid {
   struct Entry {
@@ -37,6 +41,6 @@ struct ReportTab {
   bool empty() const { return parts.empty(); }
 };
 
-Json to_json(const ReportTab& tab);
+Json to_json(ReportTab tab);
 
 }  // namespace hadal::trace

@@ -121,6 +121,7 @@ class Input {
       'm': () => this.mark(),
       '[': () => this.actions.tab(-1),
       ']': () => this.actions.tab(1),
+      'b': () => document.body.classList.toggle('bare'),
       'r': () => this.actions.rank(event.shiftKey ? -1 : 1),
       'n': () => this.actions.next(event.shiftKey ? -1 : 1),
       'enter': () => t.selection && event.target === $('timeline') && this.zoomTo(t.selection),

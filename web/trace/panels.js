@@ -89,6 +89,9 @@ class Tabs {
       this.all.push({id: String(tab.id), title: tab.title || String(tab.id), rank: tab.rank, tab});
     }
     this.all.push({id: 'trace', title: 'Trace', build: () => this.aboutTrace()});
+    $('tabs').onscroll = () => this.fade();
+    $('tabs').addEventListener('wheel', event => { $('tabs').scrollLeft += event.deltaY; }, {passive: true});
+    new ResizeObserver(() => this.fade()).observe($('tabs'));
     timeline.on('select', () => { if (timeline.selection) this.open(0); });
     this.showRank();
     this.open(this.tabs.length > 2 ? 1 : 0);
@@ -104,6 +107,12 @@ class Tabs {
     if (before) this.open(Math.max(0, this.tabs.findIndex(tab => tab.id === before)));
   }
 
+  /** The end of the strip fades where tabs lie beyond it. */
+  fade() {
+    const strip = $('tabs');
+    strip.classList.toggle('more', strip.scrollLeft + strip.clientWidth < strip.scrollWidth - 4);
+  }
+
   step(direction) { this.open((this.current + direction + this.tabs.length) % this.tabs.length); }
 
   open(i) {
@@ -114,6 +123,7 @@ class Tabs {
       button.tabIndex = k === i ? 0 : -1;
     });
     this.buttons[i].scrollIntoView({block: 'nearest', inline: 'nearest'});
+    this.fade();
     const tab = this.tabs[i];
     tab.element ??= tab.build ? tab.build() : this.build(tab.tab);
     $('body').replaceChildren(tab.element);
@@ -213,6 +223,7 @@ const KEYS = [
   ['W  S', 'zoom in, out at the pointer'], ['A  D', 'pan'], ['F', 'fit the whole trace'],
   ['/', 'search; Enter and Shift Enter go through hits'], ['N', 'next hit'],
   ['[  ]', 'previous, next tab'], ['R', 'next rank, or all of them'],
+  ['B', 'show or hide the findings'],
   ['M', 'measure the selection, or the view'], ['1 – 9', 'next region of that name'],
   ['← →', 'neighbour of the selected bar'], ['Enter', 'zoom to the selection'],
   ['Esc', 'clear search, measure, finding, selection'], ['Drag', 'measure a window'], ['Shift drag', 'pan'],

@@ -85,7 +85,7 @@ function rowsOfRank(rank, folded, several, scale) {
   return rows;
 }
 
-const trackLabel = track => shown(track.label || track.process || track.pid || 'unnamed', 60);
+const trackLabel = track => shown(track.label || track.process || track.pid || '(no name)', 60);
 
 function hostSub(track) {
   const lanes = track.lanes.length;

@@ -111,10 +111,11 @@ class Scene {
       const e = lane.end[last];
       let x0 = Math.max(-4, Math.round((s - start) * scale));
       let x1 = Math.min(limit, Math.round((e - start) * scale));
+      const gap = (s - lastEnd) * scale;
+      lastEnd = e;
       if (x1 <= lastX) continue;  // its column is drawn
       // A gap of less than a pixel is in the alpha already; rounding must not make a white line of it.
-      if (x0 === lastX + 1 && (s - lastEnd) * scale < 0.75) x0 = lastX;
-      lastEnd = e;
+      if (x0 === lastX + 1 && gap < 0.75) x0 = lastX;
       const width = x1 - x0;
       if (width < 1) x1 = x0 + 1;
       else if (width > 2.5 * view.dpr) x1 -= 1;  // a hairline between neighbours

@@ -177,9 +177,10 @@ function heatMap(grid, onInterval, columnsMax = GRID_AT_ONCE, rowsMax = GRID_AT_
   const digits = most < 10 ? 3 : most < 100 ? 1 : 0, columns = grid.columns.slice(0, columnsMax);
   const body = grid.cells.slice(0, rowsMax).map((cells, r) => h('tr', h('th', {scope: 'row'}, shown(grid.rows[r] ?? '', 80)),
     cells.slice(0, columnsMax).map((cell, c) => cellOf(cell, r, c))));
+  const columnsTotal = grid.columns_total ?? grid.columns.length;
   const cut = grid.columns.length > columnsMax || grid.rows.length > rowsMax;
   const section = h('section.heat', h('header', h('h3', shown(grid.title || '')), h('span.count', unitText(grid.unit),
-    cut && ` · the first ${columns.length} of ${plainNumber(grid.columns.length)} columns`),
+    columns.length < columnsTotal && ` · the first ${columns.length} of ${plainNumber(columnsTotal)} columns`),
   cut && h('button.copy', {onclick: () => section.replaceWith(heatMap(grid, onInterval, 8 * columnsMax, 8 * rowsMax))},
       'Show more')),
   h('div.scroll', h('table', h('thead', h('tr', h('th'), columns.map(c => h('th', shown(c, 80))))), h('tbody', body))));

@@ -100,13 +100,17 @@ Findings rank_findings(int64_t span_ns, std::vector<Finding> list) {
 }
 
 Findings find(const GpuView& view, const Model& model) {
+  return find(view, model, Hardware(view, model));
+}
+
+Findings find(const GpuView& view, const Model& model, const Hardware& hardware) {
   std::vector<Finding> list;
   if (view.activities.empty()) {
     Findings none;
     none.cannot_tell.emplace_back("no work of a GPU in this trace: there is nothing to find");
     return none;
   }
-  const Analyses analyses(view, model);
+  const Analyses analyses(view, hardware);
   find_exposed(analyses, list);
   find_barriers(analyses, list);
   find_host(analyses, list);

@@ -59,6 +59,10 @@ struct Findings {
 /// suggests. Sorted by ceiling, then id.
 Findings find(const GpuView& view, const Model& model = {});
 
+/// The same for a caller that has Hardware(view, model) already.
+struct Hardware;
+Findings find(const GpuView& view, const Model& model, const Hardware& hardware);
+
 /// Sorts, and fills ceilings and severities; for rules outside of find().
 Findings rank_findings(int64_t span_ns, std::vector<Finding> list);
 

@@ -10,6 +10,7 @@
 
 #include "trace/cause_sheets.h"
 #include "trace/findings.h"
+#include "trace/hardware.h"
 #include "trace/hardware_sheets.h"
 #include "trace/report_ranks.h"
 #include "trace/report_tab.h"
@@ -82,8 +83,8 @@ Sheet health_sheet(const Trace& trace, const std::vector<std::string>& cannot_te
 
 class Tabs {
  public:
-  Tabs(const GpuView& view, const Model& model, size_t rank, Json& out)
-      : view_(view), model_(model), rank_(rank), out_(out) {}
+  Tabs(const GpuView& view, const Model& model, const Hardware& hardware, size_t rank, Json& out)
+      : view_(view), model_(model), hardware_(hardware), rank_(rank), out_(out) {}
 
   void add_all(const std::vector<std::string>& cannot_tell) {
     add_phases();
@@ -148,20 +149,18 @@ class Tabs {
   }
 
   void add_hardware() {
-    const WaveReport waves = wave_report(view_);
-    const Shapes shapes = infer_shapes(view_, model_);
-    const Roofline roofs = roofline(view_, shapes, model_);
     const MemoryUse memory = memory_use(view_, model_);
-    const Patterns found = patterns(view_, shapes);
+    const Patterns found = patterns(view_, hardware_.shapes);
     add(ReportTab{.id = "sms", .title = "SMs"}
-            .add(occupancy_sheet(view_, occupancy_report(view_)))
-            .add(waves_sheet(view_, waves))
-            .add(contention_sheet(view_, contention(view_)))
-            .add(head_of_line_sheet(view_, waves)));
-    add(ReportTab{.id = "roofline", .title = "Roofline", .notes = roofline_notes(roofs)}
-            .add(roofline_totals_sheet(roofs))
-            .add(roofline_sheet(roofs))
-            .add(comm_bandwidth_sheet(roofs)));
+            .add(occupancy_sheet(view_, hardware_.occupancy))
+            .add(waves_sheet(view_, hardware_.waves))
+            .add(contention_sheet(view_, hardware_.contention))
+            .add(head_of_line_sheet(view_, hardware_.waves)));
+    add(ReportTab{
+        .id = "roofline", .title = "Roofline", .notes = roofline_notes(hardware_.roofline)}
+            .add(roofline_totals_sheet(hardware_.roofline))
+            .add(roofline_sheet(hardware_.roofline))
+            .add(comm_bandwidth_sheet(hardware_.roofline)));
     add(ReportTab{.id = "patterns", .title = "Patterns"}
             .add(recompute_sheet(view_, found))
             .add(chains_sheet(view_, found))
@@ -182,6 +181,7 @@ class Tabs {
 
   const GpuView& view_;
   const Model& model_;
+  const Hardware& hardware_;
   size_t rank_;
   Json& out_;
 };
@@ -219,9 +219,10 @@ Json report_analyses(std::span<const GpuView> ranks, const Model& model, const R
   FindingCollector collector;
   for (size_t r = 0; r < ranks.size(); ++r) {
     summaries.push_back({{"gpu", to_json(summarize(ranks[r]))}});
-    const Findings findings = find(ranks[r], model);
+    const Hardware hardware(ranks[r], model);
+    const Findings findings = find(ranks[r], model, hardware);
     collector.add(findings, r);
-    Tabs(ranks[r], model, r, tabs).add_all(findings.cannot_tell);
+    Tabs(ranks[r], model, hardware, r, tabs).add_all(findings.cannot_tell);
   }
   Json out = {{"summary", summaries[0]}};
   if (ranks.size() > 1) out["ranks"] = std::move(summaries);

@@ -163,7 +163,7 @@ class TrainTest(ReportTest):
         self.settle(page)
         seen = self.view(page)
         self.assertLessEqual(seen[0], 0)
-        self.assertGreaterEqual(seen[1], page.evaluate("hadal.model.end"))
+        self.assertGreaterEqual(seen[1], page.evaluate("hadal.timeline.extent.end"))
 
     def finding(self, page):
         before = self.view(page)

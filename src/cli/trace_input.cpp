@@ -100,6 +100,15 @@ void add_trace_options(Command& command, TraceArgs& args) {
                   ThreadPool::kThreadsMax);
 }
 
+void add_model_option(Command& command, ModelArgs& args) {
+  command.file("--model", args.model, "TOML file with peaks of the GPU and shapes of the model");
+}
+
+Result<trace::Model> read_model(const ModelArgs& args) {
+  if (args.model.empty()) return trace::Model{};
+  return trace::Model::read(args.model);
+}
+
 Result<std::vector<std::unique_ptr<OpenTrace>>> open_traces(const TraceArgs& args) {
   if (args.json && args.csv) {
     return fail(Code::kInvalidArgument, "--json and --csv exclude each other; give one of them");
@@ -144,19 +153,19 @@ void show(const TraceArgs& args, const Answer& answer, Terminal& terminal) {
   for (const std::string& note : answer.notes) terminal.print("note: " + note + "\n");
 }
 
-std::string headline(const OpenTrace& open) {
-  const trace::Summary summary = trace::summarize(open.view);
-  std::string what = fmt::format("{}: ", open.trace.path);
-  if (open.trace.rank >= 0) what += fmt::format("rank {}, ", open.trace.rank);
-  if (open.view.window.description != "whole trace") {
-    what += fmt::format("window {}, ", open.view.window.description);
+std::string headline(const trace::Trace& trace, const trace::GpuView& view) {
+  const trace::Summary summary = trace::summarize(view);
+  std::string what = fmt::format("{}: ", trace.path);
+  if (trace.rank >= 0) what += fmt::format("rank {}, ", trace.rank);
+  if (view.window.description != "whole trace") {
+    what += fmt::format("window {}, ", view.window.description);
   }
   return what + fmt::format("{} us of GPU time, {} on {}\n",
                             trace::shown(trace::cell(summary.span_ns), trace::Unit::kTime),
                             summary.num_activities == 1
                                 ? "1 activity"
                                 : fmt::format("{} activities", summary.num_activities),
-                            counted(static_cast<long long>(open.view.streams.size()), "stream"));
+                            counted(static_cast<long long>(view.streams.size()), "stream"));
 }
 
 }  // namespace hadal::cli

@@ -1,6 +1,10 @@
 // hadal trace report, findings, check, info.
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -10,6 +14,7 @@
 #include "cli/terminal.h"
 #include "cli/trace_input.h"
 #include "trace/findings.h"
+#include "trace/rank_sheets.h"
 #include "trace/report.h"
 #include "trace/report_analyses.h"
 #include "trace/sheets.h"
@@ -19,44 +24,97 @@ namespace {
 
 using trace::Json;
 
-struct ReportArgs : TraceArgs {
+struct ReportArgs : ModelArgs {
   std::string output = "report.html";
 };
 
-Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
-  const auto traces = TRY(open_traces(args));
-  std::vector<trace::GpuView> ranks;
+using OpenTraces = std::vector<std::unique_ptr<OpenTrace>>;
+
+std::string title_of(const OpenTraces& traces) {
+  constexpr size_t kNamed = 3;
   std::string title;
-  Answer answer;
+  for (size_t i = 0; i < std::min(traces.size(), kNamed); ++i) {
+    title += (i > 0 ? ", " : "") + traces[i]->trace.path;
+  }
+  if (traces.size() > kNamed) title += fmt::format(" and {} more", traces.size() - kNamed);
+  return title;
+}
+
+/// The ranks of one job against each other. nullopt for one trace, and, with a note, for traces
+/// that are not of different ranks.
+std::optional<trace::RanksUse> compare(const OpenTraces& traces,
+                                       std::span<const trace::GpuView> views,
+                                       std::vector<std::string>& notes) {
+  if (traces.size() < 2) return std::nullopt;
+  std::vector<trace::RankSource> sources;
+  for (const auto& open : traces) sources.push_back({open->trace.path, open->trace.rank});
+  const auto ranks = trace::assign_ranks(sources);
+  if (!ranks) {
+    notes.push_back(ranks.error().message + "; the report shows the traces side by side");
+    return std::nullopt;
+  }
+  for (size_t i = 0; i < traces.size(); ++i) traces[i]->trace.rank = (*ranks)[i];
+  return trace::compare_ranks(views, *ranks);
+}
+
+trace::Sheet files_sheet(const OpenTraces& traces, std::span<const trace::GpuView> views) {
   trace::Sheet files{.id = "files",
                      .title = "Traces in the report",
                      .columns = {{"trace", "trace"},
                                  {"rank", "rank", trace::Unit::kCount},
                                  {"span_us", "span us", trace::Unit::kTime},
                                  {"activities", "activities", trace::Unit::kCount}}};
-  Json list = Json::array();
-  for (const auto& open : traces) {
-    ranks.push_back(open->view);
-    if (ranks.size() <= 3) title += (title.empty() ? "" : ", ") + open->trace.path;
-    const trace::Summary s = trace::summarize(open->view);
-    const int rank = open->trace.rank;
-    files.add({trace::cell(open->trace.path), rank < 0 ? trace::Cell() : trace::cell(rank),
+  for (size_t i = 0; i < traces.size(); ++i) {
+    const int rank = traces[i]->trace.rank;
+    const trace::Summary s = trace::summarize(views[i]);
+    files.add({trace::cell(traces[i]->trace.path), rank < 0 ? trace::Cell() : trace::cell(rank),
                trace::cell(s.span_ns), trace::cell(s.num_activities)});
-    list.push_back({{"trace", open->trace.path},
+  }
+  return files;
+}
+
+Json files_json(const OpenTraces& traces, std::span<const trace::GpuView> views) {
+  Json list = Json::array();
+  for (size_t i = 0; i < traces.size(); ++i) {
+    const int rank = traces[i]->trace.rank;
+    const trace::Summary s = trace::summarize(views[i]);
+    list.push_back({{"trace", traces[i]->trace.path},
                     {"rank", rank < 0 ? Json() : Json(rank)},
                     {"span_us", trace::us(s.span_ns)},
                     {"activities", s.num_activities}});
-    answer.headline += headline(*open);
+  }
+  return list;
+}
+
+Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
+  const trace::Model model = TRY(read_model(args));
+  const OpenTraces traces = TRY(open_traces(args));
+  std::vector<trace::GpuView> views;
+  std::vector<std::string> notes;
+  for (const auto& open : traces) views.push_back(std::move(open->view));
+  const auto ranks = compare(traces, views, notes);
+  std::vector<int64_t> offsets;
+  if (ranks) {
+    for (const trace::RankUse& rank : ranks->ranks) offsets.push_back(rank.offset_ns);
+  }
+  const Json analyses = trace::report_analyses(views, model, ranks ? &*ranks : nullptr);
+  TRY(trace::write_report({.ranks = views,
+                           .title = title_of(traces),
+                           .analyses = &analyses,
+                           .clock_offsets_ns = offsets},
+                          args.output));
+  Answer answer;
+  for (size_t i = 0; i < views.size(); ++i) answer.headline += headline(traces[i]->trace, views[i]);
+  if (ranks) {
+    for (const std::string& text : trace::rank_sentences(*ranks)) answer.headline += text + "\n";
+  }
+  answer.headline += fmt::format("wrote {}\n", args.output);
+  answer.notes = std::move(notes);
+  for (const auto& open : traces) {
     answer.notes.insert(answer.notes.end(), open->notes.begin(), open->notes.end());
   }
-  if (ranks.size() > 3) title += fmt::format(" and {} more", ranks.size() - 3);
-  const Json analyses = trace::report_analyses(ranks);
-  TRY(trace::write_report(
-      {.ranks = ranks, .title = title, .analyses = &analyses, .clock_offsets_ns = {}},
-      args.output));
-  answer.headline += fmt::format("wrote {}\n", args.output);
-  answer.json = trace::dump({{"output", args.output}, {"traces", std::move(list)}});
-  if (args.csv) answer.sheets.push_back(std::move(files));
+  answer.json = trace::dump({{"output", args.output}, {"traces", files_json(traces, views)}});
+  if (args.csv) answer.sheets.push_back(files_sheet(traces, views));
   show(args, answer, terminal);
   return 0;
 }
@@ -82,9 +140,10 @@ std::string wrapped(std::string_view text, int width, int indent) {
   return out + "\n";
 }
 
-Result<ExitCode> findings_command(const TraceArgs& args, Terminal& terminal) {
+Result<ExitCode> findings_command(const ModelArgs& args, Terminal& terminal) {
+  const trace::Model model = TRY(read_model(args));
   const auto open = TRY(open_trace(args));
-  const trace::Findings findings = trace::find(open->view);
+  const trace::Findings findings = trace::find(open->view, model);
   if (args.json || args.csv) {
     show(args,
          {.headline = "",
@@ -333,12 +392,14 @@ void add_trace_reports(Command& parent) {
   const auto report = std::make_shared<ReportArgs>();
   Command report_verb = parent.add("report", "One offline HTML file: findings, tables, timeline");
   add_trace_options(report_verb, *report);
+  add_model_option(report_verb, *report);
   report_verb.file("--output,-o", report->output, "The file to write; default report.html");
   report_verb.run([report](Terminal& terminal) { return report_command(*report, terminal); });
 
-  const auto findings = std::make_shared<TraceArgs>();
+  const auto findings = std::make_shared<ModelArgs>();
   Command findings_verb = parent.add("findings", "What to change, by what it could gain");
   add_trace_options(findings_verb, *findings);
+  add_model_option(findings_verb, *findings);
   findings_verb.run(
       [findings](Terminal& terminal) { return findings_command(*findings, terminal); });
 

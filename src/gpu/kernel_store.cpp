@@ -1,6 +1,7 @@
 #include "gpu/kernel_store.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include <fmt/core.h>
@@ -72,8 +73,9 @@ Result<StoredKernel> KernelStore::get(const KernelSource& source) {
 }
 
 std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kernels,
-                         ThreadPool& pool) {
+                         ThreadPool& pool, const std::function<void(const Warmed&)>& done) {
   std::vector<Warmed> results(kernels.size());
+  std::mutex mutex;
   pool.parallel_for_dynamic(static_cast<int64_t>(kernels.size()), 1,
                             [&](int64_t begin, int64_t end, int) {
                               for (int64_t i = begin; i < end; ++i) {

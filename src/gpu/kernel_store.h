@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -58,8 +59,9 @@ struct Warmed {
   std::optional<Error> error;
 };
 
-/// Gets every kernel, on all threads of the pool; results in the order of the kernels.
+/// Gets every kernel, on all threads of the pool; results in the order of the kernels. `done`, if
+/// given, is told of each when it is there, by one thread at a time.
 std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kernels,
-                         ThreadPool& pool);
+                         ThreadPool& pool, const std::function<void(const Warmed&)>& done = {});
 
 }  // namespace hadal::gpu

@@ -163,7 +163,9 @@ TEST_F(Store, WarmsManyKernels) {
   ThreadPool pool({.threads = 4});
   KernelStore store = open();
   ASSERT_TRUE(store.get(kernels[3]));
-  const std::vector<Warmed> results = warm(store, kernels, pool);
+  int done = 0;
+  const std::vector<Warmed> results = warm(store, kernels, pool, [&](const Warmed&) { ++done; });
+  EXPECT_EQ(done, 12);
   ASSERT_EQ(results.size(), 12u);
   for (size_t i = 0; i < results.size(); ++i) {
     EXPECT_EQ(results[i].name, kernels[i].name);

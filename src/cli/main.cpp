@@ -28,6 +28,7 @@ int run(std::span<const char* const> arguments) {
   add_gemm(root);
   add_trace(root);
   add_eplb(root);
+  add_gpu(root);
   add_doctor(root);
   add_completion(root, tree);
   add_version(root);

@@ -29,6 +29,7 @@ struct Avx2 : cpu::Avx2 {
     return _mm256_castps_si256(_mm256_set1_ps(x));
   }
 
+  static V load_once(const void* p) { return load(p); }
   /// u[4i + j] has, in half h, column 4h + j of rows 4i to 4i + 3; the rest moves halves.
   static void transpose(V (&x)[8]) {
     V u[8];

@@ -32,6 +32,12 @@ struct Avx512 : cpu::Avx512 {
     return _mm512_set1_epi32(x);
   }
 
+  static V load_once(const void* p) {
+    V x = load(p);
+    asm("" : "+v"(x));
+    return x;
+  }
+
   /// u[4i + j] has, in quarter q, column 4q + j of rows 4i to 4i + 3; the rest moves quarters.
   static void transpose(V (&x)[16]) {
     V u[16];

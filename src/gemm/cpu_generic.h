@@ -11,6 +11,7 @@
 //   kCodeVectors<rows>         the same for tile_e4m3(), which needs registers for widening
 //   multiply_add, fma_f32, div_f32
 //   splat_from(p)              the dword at p in every lane
+//   load_once(p)               load(), which the compiler does not repeat for want of a register
 //   transpose(x)               of kLanes vectors
 //   pairs_first(x)             bytes of four columns, in their 16 bytes, from k0..k3 of each column
 //                              to the order of codes of B
@@ -184,7 +185,7 @@ struct CpuGeneric {
                            V (&sum)[kRows][kVectors]) {
       for (int step = 0; step < quads * kQuadSteps; ++step) {
         V x[kVectors];
-        for (int j = 0; j < kVectors; ++j) x[j] = S::load(b + j * kVectorBytes);
+        for (int j = 0; j < kVectors; ++j) x[j] = S::load_once(b + j * kVectorBytes);
         for (int r = 0; r < kRows; ++r) {
           const V y = S::splat_from(a + r);
           for (int j = 0; j < kVectors; ++j) sum[r][j] = S::multiply_add(sum[r][j], y, x[j]);

@@ -38,6 +38,7 @@ struct Portable {
   static V splat(uint32_t x) { return V{x, x, x, x}; }
   static V splat_from(const void* p) { return splat(read<uint32_t>(p)); }
   static V load(const void* p) { return read<V>(p); }
+  static V load_once(const void* p) { return load(p); }
   static void store(void* p, V x) { write(p, x); }
   static H load_half(const void* p) { return read<H>(p); }
   static V load_u16(const void* p) {

@@ -5,6 +5,7 @@
     ```text     directly behind a ```sh block is what that block prints; a line "..." there stands for
                 any number of lines
     ```python   is run in the same folder, where the Python module is built
+    ```console  is shown only: it needs what not every machine has
     ```cpp      must be tests/eplb_example.cpp, which is built
 
 usage: docs_test.py path/to/hadal
@@ -82,7 +83,8 @@ class Folder:
         test.addCleanup(holder.cleanup)
         self.path = holder.name
         self.environment = {**os.environ, "PATH": BUILD + os.pathsep + os.environ["PATH"],
-                            "PYTHONPATH": os.path.join(BUILD, "python"), "NO_COLOR": "1"}
+                            "PYTHONPATH": os.path.join(BUILD, "python"), "NO_COLOR": "1",
+                            "HADAL_GPU_CACHE": os.path.join(self.path, "gpu-cache")}
 
     def run(self, *command):
         return subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True,
@@ -125,7 +127,7 @@ class Docs(unittest.TestCase):
     def test_no_command_hides_in_another_block(self):
         for page in set(pages()) - set(NOT_RUN):
             for block in blocks(read(page)):
-                if block.language not in ("sh", "text"):
+                if block.language not in ("sh", "text", "console"):
                     self.assertNotRegex(block.text, r"(?m)^(\$ |build/\S+/)?hadal ",
                                         f"{page}:{block.line}: commands belong into ```sh")
 

@@ -88,6 +88,8 @@ std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kerne
                                 } else {
                                   result.error = std::move(kernel.error());
                                 }
+                                const std::scoped_lock lock(mutex);
+                                if (done) done(result);
                               }
                             });
   return results;

@@ -22,14 +22,22 @@ struct Avx2 : cpu::Avx2 {
     return _mm256_castps_si256(_mm256_fmadd_ps(f32(a), f32(b), f32(c)));
   }
   static V div_f32(V a, V b) { return _mm256_castps_si256(_mm256_div_ps(f32(a), f32(b))); }
-  static V multiply_add(V sum, V a, V b) { return fma_f32(a, b, sum); }
+  /// As assembly, because g++ 12 copies and spills accumulators around the intrinsic.
+  static V multiply_add(V sum, V a, V b) {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    return sum;
+  }
   static V splat_from(const void* p) {
     float x;
     __builtin_memcpy(&x, p, sizeof(x));
     return _mm256_castps_si256(_mm256_set1_ps(x));
   }
 
-  static V load_once(const void* p) { return load(p); }
+  static V load_once(const void* p) {
+    V x = load(p);
+    asm("" : "+x"(x));
+    return x;
+  }
   /// u[4i + j] has, in half h, column 4h + j of rows 4i to 4i + 3; the rest moves halves.
   static void transpose(V (&x)[8]) {
     V u[8];

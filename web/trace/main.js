@@ -83,6 +83,7 @@ class App {
     $('subtitle').textContent = [ranks.length > 1 ? `${ranks.length} ranks` : info.label + world, info.device,
       `${plainNumber(ranks.reduce((n, r) => n + r.info.events, 0))} events`]
       .filter(Boolean).map(s => shown(s, 80)).join(' · ');
+    $('subtitle').title = $('subtitle').textContent;
     const select = $('rank');
     select.hidden = ranks.length < 2;
     select.append(...ranks.map((r, i) => h('option', {value: String(i)}, shown(r.label, 60))));

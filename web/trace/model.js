@@ -2,11 +2,13 @@
 // The decoded trace and what is asked of it: names, bars by id, colours, twins.
 
 class Model {
-  constructor(meta, {strings, ranks}) {
+  constructor(meta, {strings, shorts, ranks}) {
     this.meta = meta;
     this.analyses = meta.analyses || {};
     this.strings = strings;
     this.decoder = new TextDecoder();
+    this.shorts = new Map(Array.from(shorts.name, (name, i) =>
+      [name, shown(this.decoder.decode(shorts.bytes.subarray(shorts.offset[i], shorts.offset[i + 1])), 600)]));
     this.names = new Array(strings.offset.length - 1);
     this.ranks = ranks.map((rank, i) => this.makeRank(rank, meta.timeline_ranks[i], i));
     this.hasPhases = this.ranks.some(r => r.regionPhase.some(p => p < 3));
@@ -21,6 +23,9 @@ class Model {
     }
     return this.names[i];
   }
+
+  /** As the tables call it. */
+  shortName(i) { return this.shorts.get(i) ?? shortName(this.name(i)); }
 
   makeRank(rank, info, index) {
     rank.index = index;

@@ -33,7 +33,7 @@ class Findings {
         this.open(i, k);
       };
       const name = shown(e.label || `evidence ${k + 1}`, 60);
-      return h('button.chip', {onclick}, name, h('em', time((e.end_us - e.start_us) * 1000)));
+      return h('button.chip', {onclick, title: name}, h('span', name), h('em', time((e.end_us - e.start_us) * 1000)));
     });
     const ceiling = Number.isFinite(f.ceiling_us) && f.ceiling_us > 0;
     const saving = ceiling ? [`≤ ${time(f.ceiling_us * 1000)}`,

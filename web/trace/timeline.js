@@ -291,6 +291,6 @@ class Timeline {
 
   label(n) {
     this.labels ??= new Array(this.model.nameCount);
-    return this.labels[n] ??= shortName(this.model.name(n));
+    return this.labels[n] ??= this.model.shortName(n);
   }
 }

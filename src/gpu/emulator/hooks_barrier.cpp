@@ -112,7 +112,7 @@ void barrier_arrive_remote(uint32_t at) {
                          "arrive_at: fence_barrier_init() has not made the barrier visible");
   }
   ++place.block->inbound;
-  machine.launch_in_flight(thread, [&thread, place, barrier] {
+  machine.launch_in_flight(thread, Flight::kSignal, [&thread, place, barrier] {
     --place.block->inbound;
     arrive(thread, *barrier, 0, "arrive_at");
     return true;

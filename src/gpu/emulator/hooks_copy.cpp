@@ -66,7 +66,7 @@ void launch_load(Thread& thread, Block& block, const Map& map, const Coordinates
   MemoryBarrier* const barrier = copy_barrier(thread, block, signal, kOperation);
   if (barrier == nullptr) return;
   ++block.inbound;
-  machine.launch_in_flight(thread, [&thread, &block, map, at, to, barrier] {
+  machine.launch_in_flight(thread, Flight::kLoad, [&thread, &block, map, at, to, barrier] {
     --block.inbound;
     const uint32_t bytes = map.element_bytes();
     for_each_unit(map, to, at.data(), [&](const Unit& unit) {
@@ -102,8 +102,9 @@ void launch_store(Thread& thread, Read read, Write write) {
   Machine& machine = *running().machine;
   auto group = open_group(thread);
   machine.launch_in_flight(
-      thread, [&thread, group = std::move(group), data = std::vector<uint8_t>(), is_read = false,
-               read = std::move(read), write = std::move(write)]() mutable {
+      thread, Flight::kStore,
+      [&thread, group = std::move(group), data = std::vector<uint8_t>(), is_read = false,
+       read = std::move(read), write = std::move(write)]() mutable {
         if (!is_read) {
           is_read = true;
           const Block& block = *thread.warp->block;
@@ -274,7 +275,7 @@ void load_bytes(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier)
   MemoryBarrier* const signal = copy_barrier(thread, block, barrier, "load_bytes");
   if (signal == nullptr) return;
   ++block.inbound;
-  machine.launch_in_flight(thread, [&thread, &block, to, from, bytes, signal] {
+  machine.launch_in_flight(thread, Flight::kLoad, [&thread, &block, to, from, bytes, signal] {
     --block.inbound;
     if (check_global(thread, from, bytes, kUnit, "load_bytes")) {
       block.shared.write_async(to, from, bytes);
@@ -310,7 +311,7 @@ void send_bytes(uint32_t to, uint32_t from, uint32_t bytes, uint32_t barrier) {
   Block& own = *thread.warp->block;
   ++place.block->inbound;
   if (&own != place.block) ++own.inbound;  // its source must stay, too
-  machine.launch_in_flight(thread, [&thread, &own, place, from, bytes, at] {
+  machine.launch_in_flight(thread, Flight::kLoad, [&thread, &own, place, from, bytes, at] {
     --place.block->inbound;
     if (&own != place.block) --own.inbound;
     const uint8_t* view = own.shared.view(running().machine->rng().chance(0.5));

@@ -184,7 +184,7 @@ void store_async(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier
   ++place.block->inbound;
   std::array<uint8_t, 16> value = {};
   std::memcpy(value.data(), from, bytes);
-  machine.launch_in_flight(thread, [&thread, place, signal, bytes, value] {
+  machine.launch_in_flight(thread, Flight::kSignal, [&thread, place, signal, bytes, value] {
     --place.block->inbound;
     place.block->shared.write_async(place.offset, value.data(), bytes);
     MemoryBarrier* const at = find_barrier(thread, *signal.block, signal.offset, "store_async");

@@ -184,7 +184,7 @@ void launch_mma(Thread& thread, uint32_t first_warp) {
     }
   }
   group.mma.push_back(parts);
-  machine.launch_in_flight(thread, [&thread, &block, &group, first_warp] {
+  machine.launch_in_flight(thread, Flight::kMma, [&thread, &block, &group, first_warp] {
     execute(thread, group.mma.front());
     group.mma.pop_front();
     for (uint32_t w = first_warp; w < first_warp + kWarpgroupWarps; ++w) {

@@ -12,9 +12,12 @@ namespace hadal::gpu::emulator {
 namespace {
 
 // What makes runs differ. An operation in flight that never completes while a thread can run finds
-// missing waits; one that completes at once finds buffers that are reused too early. A warp that
+// missing waits; one that completes at once finds buffers that are reused too early; one of a kind
+// that stays behind all others finds what relies on their order. A warp that
 // stays ahead of the others until chance says otherwise finds missing barriers.
 constexpr double kEagerness[] = {0, 1.0 / 32, 0.5, 1};
+constexpr double kSlowChances[] = {0.5, 1};
+constexpr double kSlowCompletes = 1.0 / 1024;
 constexpr double kYieldChances[] = {0, 1.0 / 16, 0.5};
 constexpr double kNewPriorityChance = 1.0 / 32;
 
@@ -52,6 +55,8 @@ Machine::Machine(const MachineOptions& options, const GlobalMemory& memory, Rng 
   by_priority_ = rng_.chance(0.5);
   eagerness_ = pick<double>(rng_, kEagerness);
   yield_chance_ = pick<double>(rng_, kYieldChances);
+  slow_kind_ = static_cast<Flight>(rng_.below(static_cast<uint64_t>(Flight::kCount) + 1));
+  slow_chance_ = pick<double>(rng_, kSlowChances);
   elected_ = rng_.below(kLanes);
 }
 
@@ -93,10 +98,12 @@ Result<> Machine::run(const std::vector<LaunchRecord>& launches) {
 
 void Machine::turn() {
   start_blocks();
-  const bool prefer_flight = ready_.empty() || rng_.chance(eagerness_);
-  if (!in_flight_.empty() && prefer_flight) {
-    advance_in_flight();
-  } else if (!ready_.empty()) {
+  const bool stuck = ready_.empty();
+  if (!in_flight_.empty() && (stuck || rng_.chance(eagerness_))) {
+    advance(in_flight_);
+  } else if (!slow_.empty() && (stuck || rng_.chance(kSlowCompletes))) {
+    advance(slow_);
+  } else if (!stuck) {
     run_warp();
   } else {
     error_ = "deadlock: no thread can run and nothing is in flight\n" + describe_threads(grids_);
@@ -115,7 +122,8 @@ void Machine::reap() {
 }
 
 void Machine::fault(const Thread& thread, std::string_view what) {
-  if (!error_) error_ = fmt::format("{}: {}", place(thread), what);
+  if (!error_)
+    error_ = fmt::format("{}, lane {}: {}", place(*thread.warp), thread.identity.lane, what);
 }
 
 // --- blocks ---
@@ -307,12 +315,12 @@ void Machine::run_warp() {
   if (warp.ready != 0) make_ready(*warp.threads[std::countr_zero(warp.ready)]);
 }
 
-void Machine::advance_in_flight() {
-  const size_t i = rng_.below(in_flight_.size());
-  Cluster& cluster = *in_flight_[i].cluster;
-  if (!in_flight_[i].advance()) return;
-  std::swap(in_flight_[i], in_flight_.back());
-  in_flight_.pop_back();
+void Machine::advance(std::vector<InFlight>& operations) {
+  const size_t i = rng_.below(operations.size());
+  Cluster& cluster = *operations[i].cluster;
+  if (!operations[i].advance()) return;
+  std::swap(operations[i], operations.back());
+  operations.pop_back();
   Grid& grid = *cluster.grid;
   --grid.in_flight;
   if (--cluster.in_flight == 0) reap_ = true;
@@ -325,19 +333,20 @@ void Machine::wake_dependents(const Grid& grid) {
   }
 }
 
-void Machine::launch_in_flight(Thread& thread, std::function<bool()> advance) {
+void Machine::launch_in_flight(Thread& thread, Flight kind, std::function<bool()> advance) {
   Cluster* cluster = thread.warp->block->cluster;
   ++cluster->in_flight;
   ++cluster->grid->in_flight;
-  in_flight_.push_back({cluster, std::move(advance)});
+  const bool slow = kind == slow_kind_ && rng_.chance(slow_chance_);
+  (slow ? slow_ : in_flight_).push_back({cluster, std::move(advance)});
 }
 
 // --- for hooks ---
 
 void Machine::step(Thread& thread) {
   if (++steps_ > options_.steps_max) {
-    fault(thread, fmt::format("the step limit of {} is reached; is this a loop without end?",
-                              options_.steps_max));
+    fault(thread, fmt::format("the step limit of {} is reached; is this a loop without end?\n{}",
+                              options_.steps_max, describe_threads(grids_)));
   }
   while (faulted()) thread.fiber->suspend();
 }

@@ -203,6 +203,8 @@ struct Grid {
   bool ended() const { return blocks_left == 0 && in_flight == 0; }
 };
 
+enum class Flight : uint8_t { kLoad, kStore, kMma, kSignal, kCount };
+
 /// An operation in flight. advance() does its next step and says whether it was the last.
 struct InFlight {
   Cluster* cluster;  // of the thread that issued it
@@ -259,7 +261,7 @@ class Machine {
   uint32_t elected_lane(const Warp& warp) const;
 
   /// Puts an operation of a thread in flight. It may use the thread, its cluster and their memory.
-  void launch_in_flight(Thread& thread, std::function<bool()> advance);
+  void launch_in_flight(Thread& thread, Flight kind, std::function<bool()> advance);
 
  private:
   bool may_start(const Grid& grid) const;
@@ -271,7 +273,7 @@ class Machine {
   void start_block(Grid& grid, Cluster& cluster, uint64_t number, uint32_t rank);
   void run_warp();
   Warp& pick_warp();
-  void advance_in_flight();
+  void advance(std::vector<InFlight>& operations);
   void wake_dependents(const Grid& grid);
   void end_thread(Thread& thread);
   void check_end_of_warp(Warp& warp);
@@ -286,12 +288,15 @@ class Machine {
   std::vector<std::unique_ptr<Fiber>>& fibers_;  // that are free
   std::vector<std::unique_ptr<Grid>> grids_;
   std::vector<Warp*> ready_;
-  std::vector<InFlight> in_flight_;
+  std::vector<InFlight> in_flight_;  // that complete by chance
+  std::vector<InFlight> slow_;       // that wait until nothing else moves, or almost
   std::optional<std::string> error_;
   uint64_t steps_ = 0;
   bool by_priority_ = false;  // or uniformly
   double eagerness_ = 0;      // of operations in flight, while threads can run
   double yield_chance_ = 0;
+  Flight slow_kind_ = Flight::kCount;
+  double slow_chance_ = 0;
   uint64_t elected_ = 0;
   Warp* running_ = nullptr;  // whose lanes are resumed now
   bool reap_ = false;        // a cluster may be done
@@ -304,8 +309,8 @@ struct Running {
 };
 Running& running();
 
-/// "kernel x, block (0,0,0), warp 1, lane 2".
-std::string place(const Thread& thread);
+/// "kernel x, block (0,0,0), warp 1".
+std::string place(const Warp& warp);
 /// "waits for ...".
 std::string describe_wait(const Thread& thread);
 /// Every warp that is not done, one line each.

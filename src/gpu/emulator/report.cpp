@@ -40,11 +40,10 @@ std::string describe_mma_wait(const Warp& warp) {
 
 }  // namespace
 
-std::string place(const Thread& thread) {
-  const Block& block = *thread.warp->block;
-  return fmt::format("kernel {}, block ({},{},{}), warp {}, lane {}", block.grid->record->name,
-                     block.index[0], block.index[1], block.index[2], thread.warp->index,
-                     thread.identity.lane);
+std::string place(const Warp& warp) {
+  const Block& block = *warp.block;
+  return fmt::format("kernel {}, block ({},{},{}), warp {}", block.grid->record->name,
+                     block.index[0], block.index[1], block.index[2], warp.index);
 }
 
 std::string describe_wait(const Thread& thread) {
@@ -90,7 +89,7 @@ std::string describe_threads(const std::vector<std::unique_ptr<Grid>>& grids) {
               if (describe_wait(*warp->threads[lane]) == what) same |= 1u << lane;
             }
             left &= ~same;
-            text += fmt::format("  {}: lanes {:#010x}: {}\n", place(first), same, what);
+            text += fmt::format("  {}, lanes {:#010x}: {}\n", place(*warp), same, what);
           }
         }
       }

@@ -8,6 +8,7 @@ namespace hadal::cli {
 
 void add_eplb(Command& root);
 void add_trace(Command& root);
+void add_gpu(Command& root);
 void add_demo(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);

@@ -27,6 +27,7 @@ int run(std::span<const char* const> arguments) {
   add_demo(root);
   add_trace(root);
   add_eplb(root);
+  add_gpu(root);
   add_doctor(root);
   add_completion(root, tree);
   add_version(root);

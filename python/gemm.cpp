@@ -18,8 +18,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "tensor/compare.h"
-#include "tensor/quantize.h"
 #include "tensor/tensor.h"
 
 namespace py = pybind11;

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <regex>
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -98,15 +97,15 @@ std::string fake_cubin(const std::string& text) {
 
 /// What ptxas would say: each entry has as many registers as its name has letters.
 std::string fake_log(const std::string& text) {
-  static const std::regex entry("extern \"C\" __global__ void (\\w+)\\(");
+  constexpr std::string_view kEntry = "extern \"C\" __global__ void ";
   std::string log;
-  for (std::sregex_iterator it(text.begin(), text.end(), entry), end; it != end; ++it) {
-    const std::string name = (*it)[1];
+  for (size_t at = text.find(kEntry); at != text.npos; at = text.find(kEntry, at + 1)) {
+    const size_t begin = at + kEntry.size();
+    const std::string name = text.substr(begin, text.find('(', begin) - begin);
     log += fmt::format(
         "ptxas info    : Compiling entry function '{}' for 'sm_90a'\n"
         "ptxas info    : Function properties for {}\n"
-        "ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes "
-        "spill loads\n"
+        "ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
         "ptxas info    : Used {} registers, used 0 barriers\n",
         name, name, name.size());
   }

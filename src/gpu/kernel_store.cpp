@@ -88,8 +88,9 @@ std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kerne
                                 } else {
                                   result.error = std::move(kernel.error());
                                 }
-                                const std::scoped_lock lock(mutex);
-                                if (done) done(result);
+                                if (!done) continue;
+                                const std::lock_guard guard(mutex);
+                                done(result);
                               }
                             });
   return results;

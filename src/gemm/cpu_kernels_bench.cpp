@@ -192,8 +192,8 @@ struct Problem {
   Tensor<float, 1> a_scale{{k / kBlock * 3}}, b_scale{{k / kBlock * kPanel}};
   Pages sums{4 * kTileRows * kPanel * int64_t{tiles} * panels};
 
-  Problem(const CpuKernels& table, int64_t k_, int tiles_, int panels_)
-      : kernels(table), k(k_), tiles(tiles_), panels(panels_) {
+  Problem(const CpuKernels& table, int64_t depth, int num_tiles, int num_panels)
+      : kernels(table), k(depth), tiles(num_tiles), panels(num_panels) {
     Rng rng(1);
     const auto code = [&] {
       return to_e4m3(static_cast<float>(static_cast<int>(rng.below(9)) - 4)).bits;

@@ -96,7 +96,7 @@ class CpuPlan final : public Plan::Impl {
     const Segment* segment;
     int64_t tile_begin, tile_end, column;
   };
-  void widen_a(const Chunk& chunk, int64_t tile) const;
+  void widen_a(const Chunk& chunk, int64_t index) const;
   void multiply(const Chunk& chunk) const;
   void run_item(const Chunk& chunk, const Item& item, std::byte* scratch) const;
   void run_panel(const Chunk& chunk, const Item& item, int64_t half, int64_t column, float* sums,

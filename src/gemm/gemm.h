@@ -193,12 +193,12 @@ class Context {
 
   /// kInvalidArgument names the member of the spec; kUnsupported says what would be supported. On a
   /// GPU kernels are compiled or loaded here.
-  Result<Plan> plan(const GemmSpec& spec) const;
+  Result<Plan> plan(const GemmSpec& given) const;
 
-  /// The size of packed B for all groups of `spec`, and the packing itself: weights that are used
+  /// The size of packed B for all groups of `given`, and the packing itself: weights that are used
   /// many times are laid out once in the order in which the CPU reads them. CPU only.
-  Result<size_t> packed_b_bytes(const GemmSpec& spec) const;
-  Result<> pack_b(const GemmSpec& spec, const void* b, const void* b_scale,
+  Result<size_t> packed_b_bytes(const GemmSpec& given) const;
+  Result<> pack_b(const GemmSpec& given, const void* b, const void* b_scale,
                   std::span<std::byte> packed) const;
 
   struct Impl;

@@ -169,7 +169,7 @@ struct Inputs {
 /// what it has to do first where weights are kept in FP8.
 class OneDnn {
  public:
-  OneDnn(int64_t m, int64_t n, int64_t k, int copies) : m_(m), n_(n), k_(k) {
+  OneDnn(int64_t m, int64_t n, int64_t k, int copies) : n_(n), k_(k) {
     using dt = dnnl::memory::data_type;
     using tag = dnnl::memory::format_tag;
     const dnnl::memory::desc a({m, k}, dt::bf16, tag::ab), b({k, n}, dt::bf16, tag::any),
@@ -223,7 +223,7 @@ class OneDnn {
     for (int64_t i = 0; i < count; ++i) x[i] = to_bf16(static_cast<float>(rng.uniform()) - 0.5f);
   }
 
-  int64_t m_, n_, k_;
+  int64_t n_, k_;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   dnnl::memory a_, plain_, d_;

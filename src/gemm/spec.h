@@ -10,7 +10,7 @@ namespace hadal::gemm {
 
 /// The spec with every 0 that stands for something filled in, so that no one else needs to know the
 /// rules. kInvalidArgument: "b.stride is 100; it must be at least k = 128".
-Result<GemmSpec> resolve(const GemmSpec& spec);
+Result<GemmSpec> resolve(const GemmSpec& given);
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;

@@ -1,5 +1,6 @@
 #include "gpu/fake_cuda.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -371,7 +372,7 @@ Status cuTensorMapEncodeTiled(TensorMap* map, int type, uint32_t rank, void* add
                               int, int swizzle, int, int) {
   const Call call("cuTensorMapEncodeTiled", true);
   std::memset(map, 0, sizeof *map);
-  std::memcpy(map, &address, sizeof address);
+  std::memcpy(map, static_cast<const void*>(&address), sizeof address);
   state().tensor_map = {type, static_cast<int>(rank), swizzle};
   return call.status;
 }
@@ -428,7 +429,7 @@ int nvrtcGetCUBINSize(cuda::Program program, size_t* size) {
 }
 
 int nvrtcGetCUBIN(cuda::Program program, char* cubin) {
-  std::memcpy(cubin, program->cubin.data(), program->cubin.size());
+  std::copy(program->cubin.begin(), program->cubin.end(), cubin);
   return Call("nvrtcGetCUBIN").status;
 }
 

@@ -289,8 +289,6 @@ struct Shape {
 constexpr Shape kShapes[] = {{2112, 7168},  {576, 7168},  {24576, 1536}, {32768, 512},
                              {7168, 16384}, {4096, 7168}, {7168, 2048}};
 
-}  // namespace
-
 void add_benchmarks() {
   const auto add = [](std::string_view name, auto fn, int64_t m, const Shape& s) {
     benchmark::RegisterBenchmark(fmt::format("gemm/{}/{}x{}x{}", name, m, s.n, s.k).c_str(),
@@ -309,7 +307,6 @@ void add_benchmarks() {
   }
 }
 
-namespace {
 // Google Benchmark's main() knows only what was registered before it.
 const bool kAdded = (add_benchmarks(), true);
 }  // namespace

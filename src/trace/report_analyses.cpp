@@ -28,7 +28,7 @@ Grid phases_grid(const GpuView& view, const std::vector<RegionUse>& uses) {
       grid.cells.emplace_back();
     } else {
       const RegionUse& u = uses[use];
-      grid.cells.push_back(Grid::Entry{.value = us(u.busy_ns), .time = {u.start_ns, u.end_ns}});
+      grid.cells.emplace_back(Grid::Entry{.value = us(u.busy_ns), .time = {u.start_ns, u.end_ns}});
     }
   }
   return grid;
@@ -39,7 +39,7 @@ Grid overlap_grid(const OverlapMatrix& m) {
             .unit = "us",
             .rows = m.phases,
             .columns = m.phases};
-  for (const int64_t ns : m.overlap_ns) grid.cells.push_back(Grid::Entry{.value = us(ns)});
+  for (const int64_t ns : m.overlap_ns) grid.cells.emplace_back(Grid::Entry{.value = us(ns)});
   return grid;
 }
 

@@ -84,7 +84,7 @@ Grid compute_grid(const RanksUse& use) {
         grid.cells.emplace_back();
       } else {
         const double ratio = static_cast<double>(own) / static_cast<double>(region->median_ns);
-        grid.cells.push_back(Grid::Entry{.value = ratio});
+        grid.cells.emplace_back(Grid::Entry{.value = ratio});
       }
     }
   }

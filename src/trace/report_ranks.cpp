@@ -106,7 +106,7 @@ std::string clock_note(const RanksUse& use) {
   int64_t offset = 0, residual = 0;
   double drift = 0;
   for (const RankUse& rank : use.ranks) {
-    offset = std::max(offset, std::abs(rank.offset_ns));
+    offset = std::max({offset, rank.offset_ns, subtract_saturated(0, rank.offset_ns)});
     residual = std::max(residual, rank.residual_ns);
     drift = std::max(drift, std::abs(rank.drift_ppm));
   }

@@ -47,7 +47,7 @@ Json grid_json(const Grid& grid) {
       const auto& entry = grid.cells[r * grid.columns.size() + c];
       if (!entry) {
         line.push_back(nullptr);
-      } else if (entry->time.length() <= 0) {
+      } else if (entry->time.end <= entry->time.start) {
         line.push_back(entry->value);
       } else {
         line.push_back({{"value", entry->value},

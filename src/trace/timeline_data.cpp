@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "trace/kernels.h"
 #include "trace/lanes.h"
+#include "trace/saturate.h"
 
 namespace hadal::trace {
 namespace {
@@ -505,7 +506,7 @@ std::vector<int64_t> rank_offsets(std::span<const GpuView> ranks,
     base[i] = bounded(ranks[i].trace->base_ns) - bounded(clock);
   }
   const auto [low, high] = std::ranges::minmax(base);
-  const bool one_clock = high - low <= kOneClockNs;
+  const bool one_clock = subtract_saturated(high, low) <= kOneClockNs;
   for (int64_t& b : base) b = one_clock ? b - low : 0;
   return base;
 }

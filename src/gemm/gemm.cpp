@@ -134,7 +134,7 @@ Context Context::on(gpu::Device* device) {
 Result<Plan> Context::plan(const GemmSpec& given) const {
   const GemmSpec spec = TRY(resolve(given));
   if (impl_->device != nullptr) {
-    return fail(Code::kUnsupported, "products on a GPU are not built yet; use Context::cpu()");
+    return Plan(TRY(plan_gpu(spec, impl_->device)));
   }
   return Plan(TRY(plan_cpu(spec, *impl_->kernels, *impl_->pool, impl_->machine)));
 }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "gemm/gemm.h"
 
@@ -36,6 +37,11 @@ double measure_tile_flops_per_s(const CpuKernels& kernels);
 /// `kernels` and `pool` outlive the plan.
 Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,
                                                    ThreadPool& pool, const CpuMachine& machine);
+
+/// `kernel`, if not empty, names the one of the catalog (gpu_catalog.h) to use. `device` outlives
+/// the plan.
+Result<std::shared_ptr<const Plan::Impl>> plan_gpu(const GemmSpec& spec, gpu::Device* device,
+                                                   std::string_view kernel = {});
 
 /// Packed B: for each group, each half (SwiGLU has two) and each panel of 64 rows, the codes (wide
 /// values for bf16) of all k, then the panel's scales.

@@ -71,6 +71,20 @@ HADAL_DEVICE float second_of_bf16(uint32_t pair) {
   return float_of(pair & 0xffff0000);
 }
 
+/// The first and the second element of an f16 pair.
+HADAL_DEVICE float first_of_f16(uint32_t pair) {
+#if defined(__CUDACC__)
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(pair)));
+  return value;
+#else
+  return to_float(F16{static_cast<uint16_t>(pair)});
+#endif
+}
+HADAL_DEVICE float second_of_f16(uint32_t pair) {
+  return first_of_f16(pair >> 16);
+}
+
 /// a * b + c with one rounding.
 HADAL_DEVICE float multiply_add(float a, float b, float c) {
 #if defined(__CUDACC__)

@@ -1,0 +1,135 @@
+// What a launch of the Hopper product gets, and the shape of its tiles.
+//
+// The tensor cores multiply a tile X of rows by a tile Y of columns (mma.cuh). Usually X is A and Y
+// is B. A product of few rows of A ("tokens") exchanges them: X is B, whose rows fill the 64 that
+// an instruction has, and Y is A with as few as 8; the tile then holds D transposed.
+#pragma once
+
+#include "gpu/device/device.cuh"
+
+namespace hadal::gemm::sm90 {
+
+using gpu::TensorMap;
+using gpu::device::Operand;
+
+/// How rows or k are divided among groups; gemm.h's Grouping.
+enum class Division : int32_t { kUniform, kRowEnds, kRowIds, kCounts, kDepthEnds };
+enum class Number : int32_t { kBf16, kF16, kF32, kE4m3 };
+enum class ScaleKind : int32_t { kF32, kE8m0, kPacked4 };
+enum class Finish : int32_t { kNone, kSilu, kSwiglu };
+
+inline constexpr uint32_t kGroupsMax = 512;  // that have a table in shared memory
+
+/// Where the scale of row r and block j of k stands: element (r >> row_shift) * row_stride +
+/// (j & block_mask) * block_stride; kPacked4: byte j % 4 of the word with j / 4 in place of j.
+struct Scales {
+  void* data;
+  int64_t row_stride, block_stride, group_stride;
+  int32_t row_shift;   // 0: a scale per row, 7: per 128, 31: one
+  int32_t block_mask;  // -1: a scale per block of k, 0: one
+  ScaleKind kind;
+  int32_t unused;
+};
+
+struct Parameters {
+  TensorMap map_a;  // [groups][rows][k], box: 128 bytes of k x rows of a tile (1 where gathered)
+  TensorMap map_b;  // [groups][n][k], box: 128 bytes of k x rows of a tile (Y: half of them)
+  Scales a_scale, b_scale, d_scale;
+  const void* c;
+  void* d;
+  const float* bias;
+  const int32_t* groups;
+  const int32_t* rows;  // null: nothing is gathered
+  int64_t c_stride, c_group_stride, d_stride, d_group_stride;
+  int32_t m, n, k;
+  int32_t columns;  // of D
+  int32_t a_rows;
+  int32_t num_groups;
+  int32_t row_alignment;
+  int32_t own_a, own_b, own_d;  // 1: a matrix per group
+  Division division;
+  Number d_type, c_type;
+  Finish finish;
+  int32_t scales_are_powers;  // fresh ones, of D
+  float alpha, beta;
+};
+
+/// A member of the catalog. kWarpgroups of math have kWaves tiles of 64 rows each.
+template <uint32_t kWarpgroupsOf, uint32_t kWavesOf, uint32_t kColumnsOf, uint32_t kClusterOf,
+          bool kSwapOf, bool kOneScaleOf, bool kFreshOf, Operand kTypeAOf, Operand kTypeBOf>
+struct Config {
+  static constexpr uint32_t kWarpgroups = kWarpgroupsOf;
+  static constexpr uint32_t kWaves = kWavesOf;
+  static constexpr uint32_t kRows = 64 * kWarpgroups * kWaves;  // of X
+  static constexpr uint32_t kColumns = kColumnsOf;              // rows of Y
+  static constexpr uint32_t kCluster = kClusterOf;              // blocks that share Y
+  static constexpr bool kSwap = kSwapOf;                        // X is B
+  static constexpr bool kOneScale = kOneScaleOf;  // all of Y has one scale per block of k
+  static constexpr bool kFresh = kFreshOf;        // D is e4m3 with new scales
+  static constexpr Operand kTypeX = kSwap ? kTypeBOf : kTypeAOf;
+  static constexpr Operand kTypeY = kSwap ? kTypeAOf : kTypeBOf;
+  static constexpr bool kScaled = kTypeX == Operand::kE4m3 || kTypeX == Operand::kE5m2;
+  static constexpr uint32_t kDepth = kScaled ? 128 : 64;  // elements of k in a stage: 128 bytes
+  static constexpr uint32_t kTileM = kSwap ? kColumns : kRows;
+  static constexpr uint32_t kTileN = kSwap ? kRows : kColumns;
+
+  static constexpr uint32_t kMathWarps = 4 * kWarpgroups;
+  static constexpr uint32_t kThreads = 128 * (kWarpgroups + 1);
+
+  // The epilogue's room of a warp: 16 rows of kPart columns, or transposed.
+  static constexpr uint32_t kPart = kFresh ? 128 : 64;
+  static constexpr uint32_t kPitch = kSwap ? 20 : kPart + 8;  // floats, without bank conflicts
+  static constexpr uint32_t kRoom = 4 * kPitch * (kSwap ? kColumns : 16);
+
+  static constexpr uint32_t kBytesX = 128 * kRows;
+  static constexpr uint32_t kBytesY = 128 * kColumns;
+  static constexpr uint32_t kBytesScales = kScaled ? 4 * (kRows + kColumns) : 0;
+  static constexpr uint32_t kStage = kBytesX + kBytesY + kBytesScales;
+  static constexpr uint32_t kTable = 4 * (3 * kGroupsMax + 1) + 12;
+  static constexpr uint32_t kSharedMax = 232448 - 1024;
+  static constexpr uint32_t kFit = (kSharedMax - kRoom * kMathWarps - kTable) / (kStage + 16);
+  static constexpr uint32_t kStages = kFit < 10 ? kFit : 10;
+
+  // Places in shared memory.
+  static constexpr uint32_t kX = 0;
+  static constexpr uint32_t kY = kX + kStages * kBytesX;
+  static constexpr uint32_t kScales = kY + kStages * kBytesY;
+  static constexpr uint32_t kRooms = kScales + kStages * kBytesScales;
+  static constexpr uint32_t kBarriers = kRooms + kMathWarps * kRoom;
+  static constexpr uint32_t kGroupTable = kBarriers + 16 * kStages;
+  static constexpr uint32_t kSharedBytes = kGroupTable + kTable;
+
+  static_assert(kStages >= 3 && kSharedBytes <= kSharedMax);
+  static_assert(kColumns % 8 == 0 && (kSwap || kColumns % 64 == 0));
+  static_assert(!kSwap || kCluster == 1);
+  static_assert(!kFresh || (!kSwap && kColumns == 128));
+};
+
+/// The shared memory of a block.
+template <typename C>
+struct Memory {
+  gpu::device::SharedAddress base;
+
+  HADAL_DEVICE gpu::device::SharedAddress x(uint32_t stage) const {
+    return base + (C::kX + stage * C::kBytesX);
+  }
+  HADAL_DEVICE gpu::device::SharedAddress y(uint32_t stage) const {
+    return base + (C::kY + stage * C::kBytesY);
+  }
+  /// Scales of X's rows, then of Y's.
+  HADAL_DEVICE gpu::device::SharedAddress scales(uint32_t stage) const {
+    return base + (C::kScales + stage * C::kBytesScales);
+  }
+  HADAL_DEVICE gpu::device::SharedAddress room(uint32_t warp) const {
+    return base + (C::kRooms + warp * C::kRoom);
+  }
+  HADAL_DEVICE gpu::device::Barrier full(uint32_t stage) const {
+    return {base + (C::kBarriers + 8 * stage)};
+  }
+  HADAL_DEVICE gpu::device::Barrier empty(uint32_t stage) const {
+    return {base + (C::kBarriers + 8 * (C::kStages + stage))};
+  }
+  HADAL_DEVICE gpu::device::SharedAddress group_table() const { return base + C::kGroupTable; }
+};
+
+}  // namespace hadal::gemm::sm90

@@ -35,8 +35,10 @@ HADAL_DEVICE void gemm(const Parameters& p) {
   Schedule<C> schedule(p, memory.group_table());
   const uint32_t warp = warp_index();
   if (warp == C::kMathWarps && elect_one()) {
-    prefetch_map(p.map_a);
-    prefetch_map(p.map_b);
+    if (p.k > 0) {
+      prefetch_map(p.map_a);
+      prefetch_map(p.map_b);
+    }
     for (uint32_t i = 0; i < C::kStages; ++i) {
       memory.full(i).init(C::kScaled ? 2 : 1);
       memory.empty(i).init(C::kMathWarps * C::kCluster);
@@ -61,8 +63,6 @@ HADAL_DEVICE void gemm(const Parameters& p) {
     if constexpr (C::kWarpgroups > 1) take_registers<224>();
     calculate<C>(p, schedule, memory);
   }
-  // No block ends while another may still arrive at its barriers.
-  if constexpr (C::kCluster > 1) sync_cluster();
 }
 
 }  // namespace hadal::gemm::sm90

@@ -100,6 +100,13 @@ HADAL_DEVICE void load_codes(const Parameters& p, const Schedule<C>& schedule,
       ring.next();
     }
   }
+  // A block must not end before the arrivals of the other one have come to its barriers.
+  if constexpr (C::kCluster > 1) {
+    for (uint32_t i = 0; i < C::kStages; ++i) {
+      memory.empty(ring.stage).wait(ring.parity ^ 1);
+      ring.next();
+    }
+  }
 }
 
 HADAL_DEVICE float load_scale(const Scales& s, int64_t group, int32_t row, int32_t block) {
@@ -168,8 +175,10 @@ HADAL_DEVICE void load_scales(const Parameters& p, const Schedule<C>& schedule,
   for (int32_t unit = block_index().x / C::kCluster; schedule.find(unit, work);
        unit += grid_size().x / C::kCluster) {
     for (int32_t k = work.k_begin; k < work.k_end; k += C::kDepth) {
+      // Also before the stages of others: a warp that skipped rounds of a stage could take an older
+      // phase of this parity for the one it needs.
+      memory.empty(ring.stage).wait(ring.parity ^ 1);
       if (next == turn) {
-        memory.empty(ring.stage).wait(ring.parity ^ 1);
         load_stage_scales<C>(p, work, k / static_cast<int32_t>(C::kDepth),
                              memory.scales(ring.stage));
         sync_warp();

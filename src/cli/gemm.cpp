@@ -15,13 +15,14 @@
 #include "cpu/cpu.h"
 #include "gemm/cases.h"
 #include "gemm/check.h"
+#include "gpu/emulator/emulator.h"
 
 namespace hadal::cli {
 namespace {
 
 struct CheckArgs {
-  std::string isa, filter;
-  int threads = 0;
+  std::string device = "cpu", isa, filter;
+  int threads = 0, seed = 1;
   bool packed = false, json = false;
 };
 
@@ -54,16 +55,48 @@ void print_families(const std::map<std::string, Family>& families,
       "precision; an error is relative to the sum of the terms' magnitudes\n");
 }
 
+/// The device of that name; null: the CPU.
+Result<std::unique_ptr<gpu::Device>> device_of(const std::string& name, int seed) {
+  if (name == "cpu") return nullptr;
+  // As many multiprocessors as an H200 has, so that plans are those of an H200.
+  if (name == "emulator") {
+    return gpu::emulate({.seed = static_cast<uint64_t>(seed), .num_sms = 132});
+  }
+  if (name == "gpu") return gpu::open_device(0);
+  return fail(Code::kInvalidArgument,
+              fmt::format("--device: {} is not one of cpu, emulator, gpu", name));
+}
+
+/// Runs a case where the arguments say; false if it is none for GPUs.
+Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const gemm::Case& c,
+                      gemm::CaseData& data, bool packed) {
+  if (device == nullptr) {
+    TRY(gemm::run_case(context, c, data, packed));
+    return true;
+  }
+  const Result<> run = gemm::run_case_on(*device, c, data);
+  if (run) return true;
+  if (gemm::is_gpu_limit(run.error())) return false;
+  return std::unexpected(run.error());
+}
+
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
+  // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
+  const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
+  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, args.seed));
   const gemm::Context context = TRY(context_of(args.isa, args.threads));
   std::map<std::string, Family> families;
   std::vector<std::string> problems;
+  int left_out = 0;
   for (const gemm::Case& c : gemm::all_cases()) {
     if (c.name.find(args.filter) == std::string::npos) continue;
     Family& family = families[c.name.substr(0, c.name.find('/'))];
     gemm::CaseData data = TRY(in(c.name, gemm::make_data(c, 1)));
-    TRY(in(c.name, gemm::run_case(context, c, data, args.packed)));
-    const gemm::Verdict verdict = gemm::judge(c, data, 0x1p-20);
+    if (!TRY(in(c.name, run_case(context, device.get(), c, data, args.packed)))) {
+      ++left_out;
+      continue;
+    }
+    const gemm::Verdict verdict = gemm::judge(c, data, accumulate_error);
     ++family.cases;
     family.compared += verdict.compared;
     family.calc_diff = std::max(family.calc_diff, verdict.calc_diff);
@@ -86,22 +119,29 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
                                {"calc_diff", f.calc_diff},
                                {"max_error", f.max_error}};
     }
+    out["left_out"] = left_out;
     out["problems"] = problems;
     terminal.print(out.dump() + "\n");
   } else {
     print_families(families, problems, terminal);
+    if (left_out > 0) {
+      terminal.print(fmt::format("{} left out: GPUs want strides of 16 bytes\n",
+                                 counted(left_out, "case")));
+    }
   }
   return problems.empty() ? 0 : 1;
 }
 
 struct ExplainArgs {
   int m = 0, n = 0, k = 0, threads = 0;
-  std::string isa;
+  std::string device = "cpu", isa;
   bool packed = false, json = false;
 };
 
 Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
-  const gemm::Context context = TRY(context_of(args.isa, args.threads));
+  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, 1));
+  const gemm::Context context = device != nullptr ? gemm::Context::on(device.get())
+                                                  : TRY(context_of(args.isa, args.threads));
   const gemm::Plan plan =
       TRY(context.plan({.m = args.m,
                         .n = args.n,
@@ -124,6 +164,9 @@ void add_gemm(Command& root) {
   Command gemm = root.add("gemm", "FP8 and bf16 matrix products: check, explain, list");
   const auto check = std::make_shared<CheckArgs>();
   Command command = gemm.add("check", "Compute the list of cases and compare with exact sums");
+  command.text("--device", check->device, "Where: cpu, emulator (of a Hopper GPU) or gpu",
+               "cpu|emulator|gpu");
+  command.integer("--seed", check->seed, "Of the emulator's schedule");
   command.text("--isa", check->isa, "Instruction set (default: the best of this machine)",
                "scalar|avx2|avx512|avx512bf16");
   command.integer("--threads", check->threads, "Threads; 0: all cores");
@@ -137,6 +180,8 @@ void add_gemm(Command& root) {
   command.integer("-m", explain->m, "Rows of A").required();
   command.integer("-n", explain->n, "Rows of B").required();
   command.integer("-k", explain->k, "Depth").required();
+  command.text("--device", explain->device, "Where: cpu, emulator (of an H200) or gpu",
+               "cpu|emulator|gpu");
   command.text("--isa", explain->isa, "Instruction set (default: the best of this machine)",
                "scalar|avx2|avx512|avx512bf16");
   command.integer("--threads", explain->threads, "Threads; 0: all cores");

@@ -1,5 +1,9 @@
 #include "gemm/check.h"
 
+#include <utility>
+
+#include "gemm/plan.h"
+
 namespace hadal::gemm {
 
 AlignedBytes::AlignedBytes(size_t size) : bytes_(size + 256, std::byte{0xa5}) {
@@ -20,6 +24,58 @@ Result<> run_case(const Context& context, const Case& c, CaseData& data, bool pa
   args.b = b.span().data();
   args.b_scale = nullptr;
   return plan.run(args);
+}
+
+namespace {
+
+/// A case's arrays on a device.
+class OnDevice {
+ public:
+  explicit OnDevice(gpu::Device& device) : device_(device) {}
+
+  /// A copy there; null of nothing.
+  template <typename T>
+  Result<T*> in(const std::vector<T>& values) {
+    if (values.empty()) return nullptr;
+    gpu::Buffer buffer = TRY(device_.allocate(values.size() * sizeof(T)));
+    TRY(device_.copy_in(buffer.address(), std::as_bytes(std::span(values)), nullptr));
+    buffers_.push_back(std::move(buffer));
+    return reinterpret_cast<T*>(buffers_.back().address());
+  }
+  Result<> out(std::vector<std::byte>& values, const void* from) {
+    if (values.empty()) return {};
+    return device_.copy_out(values, reinterpret_cast<gpu::Address>(from), nullptr);
+  }
+
+ private:
+  gpu::Device& device_;
+  std::vector<gpu::Buffer> buffers_;
+};
+
+}  // namespace
+
+Result<> run_case_on(gpu::Device& device, const Case& c, CaseData& data, std::string_view kernel) {
+  const Plan plan(TRY(plan_gpu(data.spec, &device, kernel)));
+  OnDevice arrays(device);
+  GemmArgs args = data.args(c);
+  args.a = TRY(arrays.in(data.a));
+  args.a_scale = TRY(arrays.in(data.a_scale));
+  args.b = TRY(arrays.in(data.b));
+  args.b_scale = TRY(arrays.in(data.b_scale));
+  args.d = TRY(arrays.in(data.d));
+  args.d_scale = TRY(arrays.in(data.d_scale));
+  args.c = c.in_place ? args.d : TRY(arrays.in(data.c));
+  args.bias = TRY(arrays.in(data.bias));
+  args.groups = TRY(arrays.in(data.groups));
+  args.rows = TRY(arrays.in(data.rows));
+  TRY(plan.run(args));
+  TRY(device.synchronize(nullptr));
+  TRY(arrays.out(data.d, args.d));
+  return arrays.out(data.d_scale, args.d_scale);
+}
+
+bool is_gpu_limit(const Error& error) {
+  return error.code != Code::kInternal && error.message.find("on a GPU") != std::string::npos;
 }
 
 }  // namespace hadal::gemm

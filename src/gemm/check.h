@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "gemm/cases.h"
@@ -24,5 +25,14 @@ class AlignedBytes {
 
 /// Runs a case on a CPU context, on B as it is or packed first. Its output is left in `data`.
 Result<> run_case(const Context& context, const Case& c, CaseData& data, bool packed = false);
+
+/// Runs a case on a GPU or an emulated one, by the kernel of that name (gpu_catalog.h), or by the
+/// one that the plan chooses. kUnsupported or kInvalidArgument with "on a GPU" in the sentence: the
+/// case breaks a rule that only GPUs have.
+Result<> run_case_on(gpu::Device& device, const Case& c, CaseData& data,
+                     std::string_view kernel = {});
+
+/// Whether the error says that a case is not one for GPUs.
+bool is_gpu_limit(const Error& error);
 
 }  // namespace hadal::gemm

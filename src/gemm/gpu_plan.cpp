@@ -72,9 +72,9 @@ Result<> check_gpu(const GemmSpec& spec) {
                             sm90::kGroupsMax));
   }
   if (spec.b.packed) {
-    return fail(Code::kUnsupported, "b.packed is set; a GPU reads B as it is");
+    return fail(Code::kUnsupported, "b.packed is set; on a GPU B is read as it is");
   }
-  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; it is for the CPU");
+  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; on a GPU there is no such mode");
   if (spec.d.type == DType::kE4m3 && spec.d.activation == Activation::kSwiglu) {
     return fail(Code::kUnsupported, "d.type is e4m3 with SwiGLU; on a GPU it may be bf16, f16, f32");
   }

@@ -20,6 +20,8 @@
 namespace hadal::cli {
 namespace {
 
+constexpr int kSmsOfH200 = 132;
+
 struct CheckArgs {
   std::string device = "cpu", isa, filter;
   int threads = 0, seed = 1;
@@ -56,12 +58,10 @@ void print_families(const std::map<std::string, Family>& families,
 }
 
 /// The device of that name; null: the CPU.
-Result<std::unique_ptr<gpu::Device>> device_of(const std::string& name, int seed) {
+Result<std::unique_ptr<gpu::Device>> device_of(const std::string& name,
+                                               const gpu::EmulatorOptions& options) {
   if (name == "cpu") return nullptr;
-  // As many multiprocessors as an H200 has, so that plans are those of an H200.
-  if (name == "emulator") {
-    return gpu::emulate({.seed = static_cast<uint64_t>(seed), .num_sms = 132});
-  }
+  if (name == "emulator") return gpu::emulate(options);
   if (name == "gpu") return gpu::open_device(0);
   return fail(Code::kInvalidArgument,
               fmt::format("--device: {} is not one of cpu, emulator, gpu", name));
@@ -83,7 +83,7 @@ Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const g
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
   const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
-  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, args.seed));
+  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
   const gemm::Context context = TRY(context_of(args.isa, args.threads));
   std::map<std::string, Family> families;
   std::vector<std::string> problems;
@@ -139,7 +139,7 @@ struct ExplainArgs {
 };
 
 Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
-  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, 1));
+  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, {.num_sms = kSmsOfH200}));
   const gemm::Context context = device != nullptr ? gemm::Context::on(device.get())
                                                   : TRY(context_of(args.isa, args.threads));
   const gemm::Plan plan =

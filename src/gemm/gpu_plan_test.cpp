@@ -27,7 +27,7 @@ TEST(GpuPlan, EveryKernelIsRight) {
   std::set<std::string> names;
   for (const GpuKernel& kernel : gpu_kernels()) {
     EXPECT_TRUE(names.insert(kernel.source.name).second) << kernel.source.name;
-    const Case c = grouped_case(kernel, kernel.swap ? 40 : 140, 200, 272);
+    const Case c = grouped_case(kernel, kernel.swap ? 40 : 140, 208, 272);
     EXPECT_EQ(problem_of(c, kernel.source.name, 1), "") << kernel.source.name;
   }
 }

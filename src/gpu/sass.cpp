@@ -56,7 +56,7 @@ std::vector<std::string> folders_of_programs() {
 }
 
 /// For sh: the text between single quotes.
-std::string quoted(std::string_view text) {
+std::string shell_quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
@@ -80,8 +80,8 @@ Result<std::string> disassemble(Bytes cubin, const std::string& program) {
   const std::string file = scratch.path() + "/kernel.cubin";
   TRY(write_file_atomically(file, cubin));
   const bool is_cuobjdump = program.ends_with("cuobjdump");
-  const std::string command =
-      fmt::format("{}{} {} 2>&1", quoted(program), is_cuobjdump ? " -sass" : "", quoted(file));
+  const std::string command = fmt::format("{}{} {} 2>&1", shell_quoted(program),
+                                          is_cuobjdump ? " -sass" : "", shell_quoted(file));
   std::FILE* const pipe = ::popen(command.c_str(), "re");
   if (pipe == nullptr)
     return std::unexpected(os_error(errno, fmt::format("cannot run {}", program)));

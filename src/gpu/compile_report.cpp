@@ -38,7 +38,7 @@ int int_before(std::string_view line, std::string_view unit, int otherwise) {
 }
 
 /// What stands between quotes: "Compiling entry function 'f' for 'sm_90a'" gives f.
-std::string_view quoted(std::string_view line) {
+std::string_view between_quotes(std::string_view line) {
   const size_t open = line.find('\'');
   if (open == line.npos) return {};
   const size_t close = line.find('\'', open + 1);
@@ -80,7 +80,7 @@ CompileReport parse_compile_log(std::string_view log) {
     if (!line.starts_with("ptxas")) return;
     if (const std::string_view found = note(line); !found.empty()) report.notes.emplace_back(found);
     if (line.find("Compiling entry function") != line.npos) {
-      report.entries.emplace_back().name = quoted(line);
+      report.entries.emplace_back().name = between_quotes(line);
       in_entry = true;
       return;
     }

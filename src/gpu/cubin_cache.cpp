@@ -104,7 +104,7 @@ std::string CubinCache::file_of(const CubinKey& key) const {
   return fmt::format("{}-{}{}", content_text(key.content), key.compiler, kSuffix);
 }
 
-void CubinCache::note(Error error) {
+void CubinCache::note(const Error& error) {
   {
     const std::lock_guard guard(mutex_);
     if (trouble_) return;

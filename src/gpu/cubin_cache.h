@@ -98,7 +98,7 @@ class CubinCache {
   std::string file_of(const CubinKey& key) const;
   std::optional<std::string> newest_file(const Hash128& content);
   void evict(const std::string& keep);
-  void note(Error error);
+  void note(const Error& error);
   bool make_folder();
 
   const std::string path_;

@@ -117,7 +117,7 @@ std::vector<std::string> driver_candidates() {
 
 Result<std::shared_ptr<const Driver>> open_driver(std::span<const std::string> candidates) {
   const Opened library = TRY(open_first("CUDA driver", candidates));
-  const auto driver = std::make_shared<Driver>();
+  auto driver = std::make_shared<Driver>();
   Finder finder{library.handle};
   each_driver_function(*driver, finder);
   if (finder.missing != nullptr) {
@@ -155,7 +155,7 @@ std::vector<std::string> nvrtc_candidates() {
 
 Result<std::shared_ptr<const Nvrtc>> open_nvrtc(std::span<const std::string> candidates) {
   const Opened library = TRY(open_first("NVRTC", candidates));
-  const auto nvrtc = std::make_shared<Nvrtc>();
+  auto nvrtc = std::make_shared<Nvrtc>();
   Finder finder{library.handle};
   each_nvrtc_function(*nvrtc, finder);
   if (finder.missing != nullptr) {

@@ -1,8 +1,8 @@
 #include "gpu/fake_cuda.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <regex>
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -98,15 +98,15 @@ std::string fake_cubin(const std::string& text) {
 
 /// What ptxas would say: each entry has as many registers as its name has letters.
 std::string fake_log(const std::string& text) {
-  static const std::regex entry("extern \"C\" __global__ void (\\w+)\\(");
+  constexpr std::string_view kEntry = "extern \"C\" __global__ void ";
   std::string log;
-  for (std::sregex_iterator it(text.begin(), text.end(), entry), end; it != end; ++it) {
-    const std::string name = (*it)[1];
+  for (size_t at = text.find(kEntry); at != text.npos; at = text.find(kEntry, at + 1)) {
+    const size_t begin = at + kEntry.size();
+    const std::string name = text.substr(begin, text.find('(', begin) - begin);
     log += fmt::format(
         "ptxas info    : Compiling entry function '{}' for 'sm_90a'\n"
         "ptxas info    : Function properties for {}\n"
-        "ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes "
-        "spill loads\n"
+        "ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
         "ptxas info    : Used {} registers, used 0 barriers\n",
         name, name, name.size());
   }
@@ -372,7 +372,7 @@ Status cuTensorMapEncodeTiled(TensorMap* map, int type, uint32_t rank, void* add
                               int, int swizzle, int, int) {
   const Call call("cuTensorMapEncodeTiled", true);
   std::memset(map, 0, sizeof *map);
-  std::memcpy(map, &address, sizeof address);
+  std::memcpy(map, static_cast<const void*>(&address), sizeof address);
   state().tensor_map = {type, static_cast<int>(rank), swizzle};
   return call.status;
 }
@@ -429,7 +429,7 @@ int nvrtcGetCUBINSize(cuda::Program program, size_t* size) {
 }
 
 int nvrtcGetCUBIN(cuda::Program program, char* cubin) {
-  std::memcpy(cubin, program->cubin.data(), program->cubin.size());
+  std::copy(program->cubin.begin(), program->cubin.end(), cubin);
   return Call("nvrtcGetCUBIN").status;
 }
 

@@ -39,8 +39,7 @@ Result<> check_entry(const KernelSource& source, const CompileReport& report) {
 }  // namespace
 
 KernelStore::KernelStore(const DeviceOptions& options, std::span<const std::string> nvrtc)
-    : may_compile_(options.may_compile),
-      compiler_(open_compiler(options.may_compile, nvrtc)),
+    : compiler_(open_compiler(options.may_compile, nvrtc)),
       cache_(options.cache_path.empty() ? default_cache_path() : options.cache_path,
              options.cache_bytes, options.log == nullptr ? Log() : options.log->named("gpu")) {}
 
@@ -88,6 +87,9 @@ std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kerne
                                 } else {
                                   result.error = std::move(kernel.error());
                                 }
+                                if (!done) continue;
+                                const std::lock_guard guard(mutex);
+                                done(result);
                               }
                             });
   return results;

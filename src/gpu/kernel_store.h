@@ -47,7 +47,6 @@ class KernelStore {
   const Result<Compiler>& compiler() const { return compiler_; }
 
  private:
-  const bool may_compile_;
   const Result<Compiler> compiler_;
   CubinCache cache_;
 };

@@ -1,9 +1,9 @@
 // What a kernel costs that is in the cache, beside reading its file alone (the limit) and compiling
 // it (the baseline).
+#include <cstdlib>
 #include <filesystem>
 
 #include <benchmark/benchmark.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/files.h"

@@ -67,7 +67,7 @@ std::string shell_quoted(std::string_view text) {
 Result<std::string> find_disassembler() {
   for (const char* name : {"nvdisasm", "cuobjdump"}) {
     for (const std::string& folder : folders_of_programs()) {
-      const std::string path = fmt::format("{}/{}", folder, name);
+      std::string path = fmt::format("{}/{}", folder, name);
       if (!folder.empty() && ::access(path.c_str(), X_OK) == 0) return path;
     }
   }

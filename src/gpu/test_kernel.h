@@ -1,9 +1,6 @@
-// A small kernel with what counts on Hopper: TMA, mbarrier, and wgmma on FP8.
+// A small kernel with what counts on Hopper: TMA, mbarrier, and wgmma on FP8. For tests and
+// benchmarks.
 #pragma once
-
-#include <string>
-
-#include <fmt/core.h>
 
 #include "gpu/gpu.h"
 
@@ -12,80 +9,6 @@ namespace hadal::gpu {
 /// One warpgroup multiplies a [64, K] by the transpose of a [64, K], both e4m3, to f32. `groups` is
 /// what wait_group leaves open: with 1 the accumulators are read too early, which ptxas repairs by
 /// giving up the overlap, and says so.
-inline KernelSource wgmma_kernel(int groups = 0) {
-  std::string accumulators, operands;
-  for (int i = 0; i < 32; ++i) {
-    accumulators += fmt::format("{}%{}", i == 0 ? "" : ", ", i);
-    operands += fmt::format("{}\"+f\"(d[{}])", i == 0 ? "" : ", ", i);
-  }
-  KernelSource source;
-  source.name = "wgmma_64x64";
-  source.threads = 128;
-  source.shared_bytes = size_t{2} * 64 * 128 + 64;
-  source.text = R"(
-using u32 = unsigned int;
-using u64 = unsigned long long;
-struct alignas(64) TensorMap { u64 words[16]; };
-struct Parameters { TensorMap a, b; float* d; u32 blocks; };
-
-__device__ inline u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
-
-__device__ inline void load(u32 to, const TensorMap* map, u32 barrier, u32 k) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-               "[%0], [%1, {%3, %4}], [%2];"
-               :: "r"(to), "l"(map), "r"(barrier), "r"(k), "r"(0) : "memory");
-}
-
-__device__ inline u64 descriptor(u32 address) {  // 128-byte swizzle, 1024 bytes per eight rows
-  return (u64)((address & 0x3ffff) >> 4) | (u64)(1024 >> 4) << 32 | 1ull << 62;
-}
-
-__device__ inline void multiply(float (&d)[32], u64 a, u64 b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {)" +
-                accumulators + R"(}, %32, %33, 1, 1, 1;"
-               : )" +
-                operands + R"( : "l"(a), "l"(b));
-}
-
-extern "C" __global__ void __launch_bounds__(128) wgmma_64x64(
-    const __grid_constant__ Parameters p) {
-  extern __shared__ __align__(1024) unsigned char memory[];
-  const u32 a = shared_address(memory), b = a + 64 * 128, barrier = b + 64 * 128;
-  if (threadIdx.x == 0) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(barrier));
-    asm volatile("fence.mbarrier_init.release.cluster;");
-  }
-  __syncthreads();
-  float d[32] = {};
-  for (u32 block = 0; block < p.blocks; ++block) {
-    if (threadIdx.x == 0) {
-      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], 16384;"
-                   :: "r"(barrier) : "memory");
-      load(a, &p.a, barrier, block * 128);
-      load(b, &p.b, barrier, block * 128);
-    }
-    asm volatile("{\n.reg .pred done;\nagain:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@!done bra again;\n}" :: "r"(barrier), "r"(block & 1) : "memory");
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-    #pragma unroll
-    for (u32 k = 0; k < 128; k += 32) multiply(d, descriptor(a + k), descriptor(b + k));
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned )" +
-                fmt::format("{}", groups) + R"(;" ::: "memory");
-    #pragma unroll
-    for (u32 i = 0; i < 32; ++i) asm volatile("" : "+f"(d[i]) :: "memory");
-    __syncthreads();
-  }
-  const u32 row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
-  #pragma unroll
-  for (u32 i = 0; i < 32; ++i) {
-    p.d[(row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2] = d[i];
-  }
-}
-)";
-  source.parameter_bytes = 320;
-  return source;
-}
+KernelSource wgmma_kernel(int groups = 0);
 
 }  // namespace hadal::gpu

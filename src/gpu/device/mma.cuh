@@ -152,9 +152,9 @@ template <Operand kTypeA, Operand kTypeB, Major kMajorA, Major kMajorB>
 HADAL_DEVICE constexpr bool is_mma() {
   constexpr bool kFp8A = kTypeA == Operand::kE4m3 || kTypeA == Operand::kE5m2;
   constexpr bool kFp8B = kTypeB == Operand::kE4m3 || kTypeB == Operand::kE5m2;
-  constexpr bool k16Bit = kTypeA == Operand::kBf16 || kTypeA == Operand::kF16;
+  constexpr bool kHalf = kTypeA == Operand::kBf16 || kTypeA == Operand::kF16;
   return ((kFp8A && kFp8B) || kTypeA == kTypeB) &&
-         (k16Bit || (kMajorA == Major::kK && kMajorB == Major::kK));
+         (kHalf || (kMajorA == Major::kK && kMajorB == Major::kK));
 }
 
 /// D (+)= A B^T with both operands in shared memory; D = A B^T where `accumulate` is false.

@@ -181,7 +181,7 @@ class EmulatedDevice final : public Device {
  private:
   void free(Address address, size_t /*size*/) override {
     const std::lock_guard lock(mutex_);
-    (void)flush();  // a fault stays, for synchronize()
+    (void)flush();  // NOLINT(bugprone-unused-return-value): a fault stays, for synchronize()
     memory_.free(address);
   }
 

@@ -45,7 +45,7 @@ uint64_t product(const Dim3& dim) {
 }  // namespace
 
 Running& running() {
-  thread_local Running now;
+  static thread_local Running now;
   return now;
 }
 

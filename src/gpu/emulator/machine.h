@@ -280,7 +280,7 @@ class Machine {
   void end_block(Block& block);
   void make_ready(Thread& thread);
   void remove_ready(Warp& warp);
-  static void thread_main(void* thread);
+  static void thread_main(void* argument);
 
   const MachineOptions options_;
   const GlobalMemory& memory_;

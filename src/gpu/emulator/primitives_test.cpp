@@ -1,4 +1,5 @@
 // Each primitive in the emulator against a known answer, under several seeds.
+#include <algorithm>
 #include <bit>
 
 #include <fmt/core.h>
@@ -241,6 +242,22 @@ TEST(Threads, NamedBarriersOrderTwoWarps) {
     ASSERT_TRUE(ran) << ran.error().message;
     const auto out = rig.download<uint32_t>(reinterpret_cast<Address>(p.out), 96);
     for (uint32_t i = 0; i < 96; ++i) ASSERT_EQ(out[i], i / 32 * 100 + i % 32);
+  }
+}
+
+TEST(Threads, RegistersAreTakenAfterTheyAreGiven) {
+  for (uint64_t seed = 0; seed < 4 * kSeeds; ++seed) {
+    Rig rig({.seed = seed});
+    PrimitiveParameters p = {};
+    p.flag = reinterpret_cast<uint32_t*>(rig.zeros<uint32_t>(1));
+    p.out = pointer(rig.zeros<uint32_t>(12));
+    const Result<> ran = rig.run(emulated<test::register_roles>("roles"), p, one_block(384));
+    ASSERT_TRUE(ran) << ran.error().message;
+    auto tickets = rig.download<uint32_t>(reinterpret_cast<Address>(p.out), 12);
+    std::sort(tickets.begin(), tickets.begin() + 8);
+    std::sort(tickets.begin() + 8, tickets.end());
+    // 384 threads begin with 168 each: a warp that goes down to 40 lets two go up to 232.
+    for (size_t i = 0; i < 8; ++i) ASSERT_LT(tickets[8 + i / 2], tickets[i]) << "seed " << seed;
   }
 }
 

@@ -125,10 +125,10 @@ HADAL_DEVICE device::Tile mma_tile(device::SharedAddress at, uint32_t rows, uint
     const uint32_t byte = step * 32;
     if constexpr (Config::kSwizzle == Swizzle::kNone) {
       return make_tile(at + 2 * step * box, Config::kSwizzle, 128, box);
+    } else {
+      const uint32_t within = byte / Config::kWidth * box + byte % Config::kWidth;
+      return make_tile<Config::kSwizzle>(at + within);
     }
-    return make_tile < Config::kSwizzle == Swizzle::kNone
-               ? Swizzle::k32
-               : Config::kSwizzle > (at + byte / Config::kWidth * box + byte % Config::kWidth);
   }
 }
 
@@ -304,6 +304,22 @@ HADAL_DEVICE void named_barriers(const PrimitiveParameters& p) {
       store_global(reinterpret_cast<uint32_t*>(p.out) + 32 * round + lane_index(), value);
       if (round < 2) arrive_named(2, 64);
     }
+  }
+}
+
+/// Three warpgroups: the last gives registers, the others take them. Each warp writes its ticket:
+/// givers draw before they give, takers once they have taken.
+HADAL_DEVICE void register_roles(const PrimitiveParameters& p) {
+  using namespace device;
+  const uint32_t warp = warp_index();
+  auto* ticket = reinterpret_cast<uint32_t*>(p.out) + warp;
+  if (warp >= 8) {
+    if (lane_index() == 0) store_global(ticket, atomic_add(p.flag, 1u));
+    sync_warp();
+    give_registers<40>();
+  } else {
+    take_registers<232>();
+    if (lane_index() == 0) store_global(ticket, atomic_add(p.flag, 1u));
   }
 }
 

@@ -1,5 +1,5 @@
 // What a tile of an FP8 product costs in the emulator (384 fibers, TMA, wgmma, barriers), beside
-// plain loops over the same numbers. The result is compared in every round.
+// plain loops that decode the same numbers. The result is compared in every round.
 #include <benchmark/benchmark.h>
 
 #include "base/clock.h"

@@ -216,6 +216,8 @@ TEST(Misuse, OfBarriersAndCopies) {
          commit_stores();
          wait_stores<0>();
        }},
+      {"add_tile: the map is one of bytes; it must be of f32, f16, bf16 or i32",
+       [](const void* p) { add_tile(params(p).map_a, tile(), {0, 0}); }},
       {"the thread ends while a bulk store may still read shared memory",
        [](const void* p) {
          if (!is_first()) return;
@@ -263,6 +265,15 @@ TEST(Misuse, OfWarpsBlocksAndClusters) {
          arrive_cluster();
          arrive_cluster();
          barrier.wait(0);
+       },
+       cluster_of_two()},
+      {"arrive_at: fence_barrier_init() has not made the barrier visible",
+       [](const void*) {
+         const Barrier barrier{shared_memory()};
+         if (is_first()) barrier.init(1);
+         sync_cluster();
+         if (cluster_rank() == 0) barrier.arrive_at(1);
+         sync_cluster();
        },
        cluster_of_two()},
       {"arrive_at: nothing says that block 1 of the cluster has started",

@@ -143,20 +143,24 @@ TEST_P(Boxes, AreStoredWithinTheTensorOnly) {
   }
 }
 
-TEST(Tma, AddsFloatsAndBf16) {
-  for (const Element element : {Element::kF32, Element::kBf16}) {
-    const bool wide = element == Element::kF32;
-    const uint32_t columns = wide ? 16 : 32;  // 64 bytes
+/// Four bytes of a tensor: x, or the pair x and -x.
+uint32_t word(Element element, int32_t x) {
+  const auto value = static_cast<float>(x);
+  switch (element) {
+    case Element::kF32: return std::bit_cast<uint32_t>(value);
+    case Element::kF16: return device::pack_f16(value, -value);
+    case Element::kBf16: return device::pack_bf16(value, -value);
+    default: return static_cast<uint32_t>(x);
+  }
+}
+
+TEST(Tma, AddsInEveryElementType) {
+  for (const Element element : {Element::kF32, Element::kF16, Element::kBf16, Element::kI32}) {
+    const auto columns = static_cast<uint32_t>(64 / size_bytes(element));
     std::vector<uint32_t> tile(16 * 4);
-    for (uint32_t i = 0; i < tile.size(); ++i) {
-      const auto x = static_cast<float>(i);
-      const uint32_t pair = to_bf16(x).bits | static_cast<uint32_t>(to_bf16(-x).bits) << 16;
-      tile[i] = wide ? std::bit_cast<uint32_t>(x) : pair;
-    }
-    const float half = 0.5f;
-    const uint32_t start = wide ? std::bit_cast<uint32_t>(half) : to_bf16(half).bits * 0x10001u;
+    for (size_t i = 0; i < tile.size(); ++i) tile[i] = word(element, static_cast<int32_t>(i) - 20);
     Rig rig;
-    const Address out = rig.upload(std::vector<uint32_t>(16 * 4, start));
+    const Address out = rig.upload(std::vector<uint32_t>(tile.size(), word(element, 1)));
     PrimitiveParameters p = {};
     p.map_a = rig.map({out, element, 2, {columns, 4}, {64}, {columns, 4}, Swizzle::kNone});
     p.in = reinterpret_cast<const uint32_t*>(rig.upload(tile));
@@ -164,12 +168,9 @@ TEST(Tma, AddsFloatsAndBf16) {
     const auto source = emulated<test::store_box<true>>("add_box");
     ASSERT_TRUE(rig.run(source, p, one_block(32)));
     ASSERT_TRUE(rig.run(source, p, one_block(32)));
-    const auto result = rig.download<uint32_t>(out, 64);
-    for (uint32_t i = 0; i < 64; ++i) {
-      const auto twice = 2.0f * static_cast<float>(i);
-      const uint32_t pair =
-          to_bf16(half + twice).bits | static_cast<uint32_t>(to_bf16(half - twice).bits) << 16;
-      EXPECT_EQ(result[i], wide ? std::bit_cast<uint32_t>(half + twice) : pair) << i;
+    const auto result = rig.download<uint32_t>(out, tile.size());
+    for (size_t i = 0; i < tile.size(); ++i) {
+      EXPECT_EQ(result[i], word(element, 1 + 2 * (static_cast<int32_t>(i) - 20))) << i;
     }
   }
 }
@@ -184,7 +185,9 @@ TEST(Tma, BytesGoBothWays) {
     p.bytes = 256;
     p.out = pointer(rig.zeros<float>(64));
     p.sums = reinterpret_cast<float*>(rig.upload(std::vector<float>(64, 100)));
+    p.flag = reinterpret_cast<uint32_t*>(rig.zeros<float>(1));
     ASSERT_TRUE(rig.run(emulated<test::copy_bytes>("copy_bytes"), p, one_block(64)));
+    EXPECT_EQ(rig.download<float>(reinterpret_cast<Address>(p.flag), 1)[0], 2 * values[0]);
     const auto out = rig.download<float>(reinterpret_cast<Address>(p.out), 64);
     const auto sums = rig.download<float>(reinterpret_cast<Address>(p.sums), 64);
     for (size_t i = 0; i < 64; ++i) {
@@ -331,9 +334,9 @@ TEST(Threads, BlocksThatRunAtOnceCanWaitForEachOther) {
   }
 }
 
-/// How many of kSeeds runs of a pair of overlapping kernels give the right answer.
+/// How many of kSeeds runs give the right answer where a second kernel reads what a first writes.
 template <bool kWaits>
-int right_answers() {
+int right_answers(bool overlap) {
   int right = 0;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     Rig rig({.seed = seed, .num_sms = 2});
@@ -343,7 +346,7 @@ int right_answers() {
     Launch launch = one_block(32);
     launch.grid.x = 2;
     EXPECT_TRUE(rig.launch(emulated<test::dependent<false, true>>("first"), p, launch));
-    launch.overlap_previous = true;
+    launch.overlap_previous = overlap;
     EXPECT_TRUE(rig.run(emulated<test::dependent<true, kWaits>>("second"), p, launch));
     const auto out = rig.download<uint32_t>(reinterpret_cast<Address>(p.sums), 2);
     right += out == std::vector<uint32_t>{1, 2} ? 1 : 0;
@@ -352,8 +355,9 @@ int right_answers() {
 }
 
 TEST(Threads, ADependentKernelWaitsForTheOneInFront) {
-  EXPECT_EQ(right_answers<true>(), static_cast<int>(kSeeds));
-  EXPECT_LT(right_answers<false>(), static_cast<int>(kSeeds));
+  EXPECT_EQ(right_answers<true>(/*overlap=*/true), static_cast<int>(kSeeds));
+  EXPECT_LT(right_answers<false>(/*overlap=*/true), static_cast<int>(kSeeds));
+  EXPECT_EQ(right_answers<false>(/*overlap=*/false), static_cast<int>(kSeeds));
 }
 
 }  // namespace

@@ -60,13 +60,14 @@ HADAL_DEVICE void store_box(const PrimitiveParameters& p) {
 }
 
 /// Bytes from `in` to shared memory, doubled there, back to `out`, and added to `sums` as floats.
+/// The first word of `out`, which must be there then, to `flag`.
 HADAL_DEVICE void copy_bytes(const PrimitiveParameters& p) {
   using namespace device;
   const SharedAddress tile = shared_memory();
   const Barrier full{tile + p.bytes};
   if (thread_index().x == 0) {
     full.init(1);
-    fence_barrier_init();
+    fence_async_shared();  // makes barriers visible to copies, too
     full.arrive_expect(p.bytes);
     load_bytes(tile, p.in, p.bytes, full);
   }
@@ -83,6 +84,7 @@ HADAL_DEVICE void copy_bytes(const PrimitiveParameters& p) {
     add_floats(p.sums, tile, p.bytes);
     commit_stores();
     wait_stores<0>();
+    store_global(p.flag, load_global(reinterpret_cast<const uint32_t*>(p.out)));
   }
 }
 
@@ -305,6 +307,7 @@ HADAL_DEVICE void named_barriers(const PrimitiveParameters& p) {
       if (round < 2) arrive_named(2, 64);
     }
   }
+  if (warp == 0) sync_named(1, 32);  // the same barrier, for other threads
 }
 
 /// Three warpgroups: the last gives registers, the others take them. Each warp writes its ticket:

@@ -143,6 +143,12 @@ class Docs(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"\Alayer 0: busiest GPU / mean = 1\.\d+, .*\nlayer 1: .*\n\Z")
 
+    def test_kernel_example(self):
+        source = read("src/gpu/emulator/example_test.cpp")
+        for block in blocks(read("docs/gpu-emulator.md")):
+            if block.language == "cpp":
+                self.assertIn(block.text, source, f"docs/gpu-emulator.md:{block.line}")
+
 
 class Rules(unittest.TestCase):
     """The test of this test: what counts as a block, and as the same output."""

@@ -8,7 +8,7 @@
 //
 // Kernels reach memory through these functions only, so that the emulator sees every access; local
 // arrays are registers and are indexed by constants (HADAL_UNROLL). Accumulators and fragments stay
-// in scope until their wait_mma(). kernel_text() and run_thread() of gpu/device/entry.h make a
+// in scope until their wait_mma(). entry_text() and run_thread() of gpu/device/entry.h make a
 // KernelSource of a kernel. docs/gpu-emulator.md shows a whole one and says what is checked.
 #pragma once
 

@@ -126,7 +126,7 @@ void add_element(Element element, void* to, const void* from) {
   std::memcpy(&a, to, bytes);
   std::memcpy(&b, from, bytes);
   switch (element) {
-    case Element::kU8: a = (a + b) & 0xff; break;
+    case Element::kU8: break;  // store_tile() has refused it
     case Element::kI32: a += b; break;
     case Element::kF32:
       a = std::bit_cast<uint32_t>(std::bit_cast<float>(a) + std::bit_cast<float>(b));
@@ -238,6 +238,10 @@ void store_tile(const void* map, uint32_t from, const int32_t* at, int rank, boo
   const char* operation = add ? "add_tile" : "store_tile";
   const auto decoded = find_map(thread, map, rank, operation);
   if (!decoded) return;
+  if (add && decoded->element == Element::kU8) {
+    return machine.fault(thread,
+                         "add_tile: the map is one of bytes; it must be of f32, f16, bf16 or i32");
+  }
   const Block& block = *thread.warp->block;
   if (!check_shared(thread, block, from, decoded->box_bytes(), kTileAlignment, false, operation)) {
     return;

@@ -364,14 +364,19 @@ std::optional<Collective> meet_matrices(Thread& thread, const char* operation, M
   Machine& machine = *running().machine;
   const auto lanes = machine.meet(thread, operation, kAll, &slot);
   if (!lanes) return std::nullopt;
+  const Warp& warp = *thread.warp;
   bool good = lanes->mask == kAll;
+  if (!good) machine.fault(thread, fmt::format("{}: the warp is not whole", operation));
   for (int i = 0; good && i < count * 8; ++i) {
     const uint32_t row = static_cast<MatrixSlot*>(lanes->slots[i])->row;
-    good =
-        check_shared(*thread.warp->threads[i], *thread.warp->block, row, 16, 16, write, operation);
+    good = check_shared(*warp.threads[i], *warp.block, row, 16, 16, write, operation);
+    if (good && !write && warp.block->shared.unwritten(row, 16)) {
+      good = false;
+      machine.fault(*warp.threads[i],
+                    fmt::format("{}: nobody has written the 16 bytes at {:#x}", operation, row));
+    }
   }
   if (good) return lanes;
-  machine.fault(thread, fmt::format("{}: the warp is not whole", operation));
   machine.release(thread, *lanes);
   return std::nullopt;
 }

@@ -13,13 +13,14 @@ namespace {
 
 // What makes runs differ. An operation in flight that never completes while a thread can run finds
 // missing waits; one that completes at once finds buffers that are reused too early; one of a kind
-// that stays behind all others finds what relies on their order. A warp that
-// stays ahead of the others until chance says otherwise finds missing barriers.
+// that stays behind all others finds what relies on their order. A warp that stays ahead of the
+// others, until chance puts it behind them, finds missing barriers. (Behind all of them: a place by
+// chance would starve one of two warps that poll.)
 constexpr double kEagerness[] = {0, 1.0 / 32, 0.5, 1};
 constexpr double kSlowChances[] = {0.5, 1};
 constexpr double kSlowCompletes = 1.0 / 1024;
 constexpr double kYieldChances[] = {0, 1.0 / 16, 0.5};
-constexpr double kNewPriorityChance = 1.0 / 32;
+constexpr double kLastPlaceChance = 1.0 / 32;
 
 constexpr uint32_t kRegistersPerSm = 65536;
 
@@ -176,7 +177,7 @@ void Machine::start_block(Grid& grid, Cluster& cluster, uint64_t number, uint32_
     auto warp = std::make_unique<Warp>();
     warp->block = block.get();
     warp->index = w;
-    warp->priority = rng_.next();
+    warp->priority = kFirstPriority | rng_.next();
     warp->registers = registers;
     for (uint32_t lane = 0; lane < kLanes && w * kLanes + lane < block->threads_left; ++lane) {
       auto thread = std::make_unique<Thread>();
@@ -291,7 +292,7 @@ void Machine::remove_ready(Warp& warp) {
 Warp& Machine::pick_warp() {
   if (!by_priority_) return *ready_[rng_.below(ready_.size())];
   Warp& first = **std::ranges::max_element(ready_, {}, [](const Warp* w) { return w->priority; });
-  if (rng_.chance(kNewPriorityChance)) first.priority = rng_.next();
+  if (rng_.chance(kLastPlaceChance)) first.priority = --lowest_priority_;
   return first;
 }
 

@@ -6,8 +6,7 @@
 // decides; so one OS thread runs everything, and a run can be repeated exactly.
 //
 // Rules of the code behind hooks.h:
-// - fault() records what went wrong; the first one counts. The scheduler stops at its next turn,
-// and
+// - fault() records what went wrong; the first one counts. The scheduler stops at its next turn and
 //   abandons every fiber where it stands.
 // - So a hook holds no heap memory while it may block, yield or fault.
 // - A loop around block() asks its condition again, as a GPU's polling does.
@@ -41,6 +40,7 @@ struct Warp;
 
 inline constexpr uint32_t kLanes = 32;
 inline constexpr uint32_t kWarpgroupWarps = 4;
+inline constexpr uint64_t kFirstPriority = uint64_t{1} << 63;  // warps begin above it
 
 /// Why a thread is blocked, for the report of a deadlock.
 enum class WaitFor : uint8_t {
@@ -293,7 +293,8 @@ class Machine {
   std::optional<std::string> error_;
   uint64_t steps_ = 0;
   bool by_priority_ = false;  // or uniformly
-  double eagerness_ = 0;      // of operations in flight, while threads can run
+  uint64_t lowest_priority_ = kFirstPriority;
+  double eagerness_ = 0;  // of operations in flight, while threads can run
   double yield_chance_ = 0;
   Flight slow_kind_ = Flight::kCount;
   double slow_chance_ = 0;

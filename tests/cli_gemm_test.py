@@ -31,7 +31,25 @@ class Gemm(cli.CliTest):
         out = self.json("gemm", "check", "--filter", "SwiGLU", "--json")
         self.assertEqual(out["families"]["SwiGLU"]["cases"], len(names))
 
+    def test_check_on_the_emulated_gpu(self):
+        out = self.json("gemm", "check", "--device", "emulator", "--filter", "groups", "--json")
+        self.assertEqual(out["problems"], [])
+        self.assertGreater(out["families"]["groups"]["cases"], 20)
+        self.assertEqual(out["left_out"], 0)
+
+    def test_explain_for_a_gpu(self):
+        out = self.json("gemm", "explain", "--device", "emulator",
+                        "-m", "4096", "-n", "7168", "-k", "16384", "--json")
+        self.assertEqual(out["cluster"], 2)
+        self.assertGreaterEqual(out["stages"], 3)
+        self.assertGreater(out["predicted_us"], out["limit_us"])
+        few = self.ok("gemm", "explain", "--device", "emulator",
+                      "-m", "4", "-n", "7168", "-k", "2048")
+        self.assertIn("operands exchanged", few)
+
     def test_mistakes(self):
+        self.fails(2, "--device: tpu is not one of cpu, emulator, gpu",
+                   "gemm", "check", "--device", "tpu")
         self.fails(2, "n is 9; it must be a multiple of 8",
                    "gemm", "explain", "-m", "1", "-n", "9", "-k", "1")
         self.fails(2, "--isa: ", "gemm", "check", "--isa", "avx1024")

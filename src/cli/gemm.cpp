@@ -83,7 +83,8 @@ Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const g
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
   const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
-  const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
+  const std::unique_ptr<gpu::Device> device =
+      TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
   const gemm::Context context = TRY(context_of(args.isa, args.threads));
   std::map<std::string, Family> families;
   std::vector<std::string> problems;
@@ -125,8 +126,8 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   } else {
     print_families(families, problems, terminal);
     if (left_out > 0) {
-      terminal.print(fmt::format("{} left out: GPUs want strides of 16 bytes\n",
-                                 counted(left_out, "case")));
+      terminal.print(
+          fmt::format("{} left out: GPUs want strides of 16 bytes\n", counted(left_out, "case")));
     }
   }
   return problems.empty() ? 0 : 1;
@@ -140,8 +141,8 @@ struct ExplainArgs {
 
 Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
   const std::unique_ptr<gpu::Device> device = TRY(device_of(args.device, {.num_sms = kSmsOfH200}));
-  const gemm::Context context = device != nullptr ? gemm::Context::on(device.get())
-                                                  : TRY(context_of(args.isa, args.threads));
+  const gemm::Context context =
+      device != nullptr ? gemm::Context::on(device.get()) : TRY(context_of(args.isa, args.threads));
   const gemm::Plan plan =
       TRY(context.plan({.m = args.m,
                         .n = args.n,

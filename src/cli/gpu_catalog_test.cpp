@@ -54,7 +54,8 @@ TEST(GpuCatalog, NamesAreUniqueAndEveryKernelHasABudget) {
 
 TEST(GpuCatalog, CompilesWithinItsBudgets) {
   const std::string cache =
-      (std::filesystem::temp_directory_path() / fmt::format("hadal_catalog_{}", ::getpid())).string();
+      (std::filesystem::temp_directory_path() / fmt::format("hadal_catalog_{}", ::getpid()))
+          .string();
   {
     gpu::KernelStore store(gpu::DeviceOptions{.cache_path = cache});
     if (!store.compiler()) GTEST_SKIP() << store.compiler().error().message;

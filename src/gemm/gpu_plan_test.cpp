@@ -44,12 +44,13 @@ std::string refusal(const GemmSpec& given) {
 TEST(GpuPlan, RefusalsNameTheArgument) {
   EXPECT_EQ(refusal({.m = 8, .n = 8, .k = 100}),
             "a.stride is 100 bytes; on a GPU it must be a multiple of 16");
-  EXPECT_EQ(refusal({.m = 8, .n = 24, .k = 128, .d = {.type = DType::kE4m3}}),
-            "d.stride is 24 bytes; on a GPU it must be a multiple of 16");
+  EXPECT_EQ(refusal({.m = 8, .n = 24, .k = 128, .d = {.stride = 28}}),
+            "d.stride is 56 bytes; on a GPU it must be a multiple of 16");
   EXPECT_EQ(refusal({.m = 8, .n = 8, .k = 128, .grouping = Grouping::kMasked, .num_groups = 513}),
             "num_groups is 513; on a GPU groups of rows may be 512");
-  EXPECT_EQ(refusal({.m = 8, .n = 8, .k = 128, .b = {.scale = {.block = kPer128x128}, .packed = true}}),
-            "b.packed is set; on a GPU B is read as it is");
+  EXPECT_EQ(
+      refusal({.m = 8, .n = 8, .k = 128, .b = {.scale = {.block = kPer128x128}, .packed = true}}),
+      "b.packed is set; on a GPU B is read as it is");
 }
 
 TEST(GpuPlan, FewRowsAreExchangedAndManyShareB) {
@@ -70,8 +71,11 @@ TEST(GpuPlan, ArgumentsAreCheckedBeforeTheLaunch) {
   const auto device = gpu::emulate();
   const Plan plan(*plan_gpu(*resolve({.m = 8, .n = 16, .k = 128}), device.get()));
   const auto at = [](uintptr_t address) { return reinterpret_cast<void*>(address); };
-  const GemmArgs args = {.a = at(0x1008), .a_scale = at(0x2000), .b = at(0x3000),
-                         .b_scale = at(0x4000), .d = at(0x5000)};
+  const GemmArgs args = {.a = at(0x1008),
+                         .a_scale = at(0x2000),
+                         .b = at(0x3000),
+                         .b_scale = at(0x4000),
+                         .d = at(0x5000)};
   EXPECT_EQ(plan.run(args).error().message, "a is at 0x1008; it must be aligned to 16");
   EXPECT_EQ(plan.run({}).error().message, "a is null");
   EXPECT_TRUE(device->synchronize(nullptr));

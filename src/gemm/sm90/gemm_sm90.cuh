@@ -6,7 +6,7 @@
 //   store.cuh     accumulators to D             the same
 //
 // Stages form a ring. A full barrier has one arrival of the warp that copies codes, with their
-// bytes, and one of the warp that read the scales. An empty barrier has one arrival per math warp of
+// bytes, and one of each warp that reads scales. An empty barrier has one arrival per math warp of
 // every block of the cluster, because each block copies half of Y to both.
 #pragma once
 
@@ -40,7 +40,7 @@ HADAL_DEVICE void gemm(const Parameters& p) {
       prefetch_map(p.map_b);
     }
     for (uint32_t i = 0; i < C::kStages; ++i) {
-      memory.full(i).init(C::kScaled ? 2 : 1);
+      memory.full(i).init(1 + (C::kScaled ? kScaleWarps : 0));
       memory.empty(i).init(C::kMathWarps * C::kCluster);
     }
     fence_barrier_init();

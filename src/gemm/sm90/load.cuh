@@ -9,6 +9,8 @@
 
 namespace hadal::gemm::sm90 {
 
+inline constexpr uint32_t kScaleWarps = 3;
+
 /// Stages that a tile takes.
 template <typename C>
 HADAL_DEVICE int32_t num_blocks(const Work& work) {
@@ -163,28 +165,26 @@ HADAL_DEVICE void load_stage_scales(const Parameters& p, const Work& work, int32
   }
 }
 
-/// One of the three warps that read scales; `turn` is 0 to 2. All lanes.
+/// One of the warps that read scales; `turn` says which of them. All lanes.
 template <typename C>
 HADAL_DEVICE void load_scales(const Parameters& p, const Schedule<C>& schedule,
                               const Memory<C>& memory, uint32_t turn) {
   using namespace gpu::device;
-  constexpr uint32_t kWarps = 3;
   Ring<C::kStages> ring;
   Work work;
   uint32_t next = 0;
   for (int32_t unit = block_index().x / C::kCluster; schedule.find(unit, work);
        unit += grid_size().x / C::kCluster) {
     for (int32_t k = work.k_begin; k < work.k_end; k += C::kDepth) {
-      // Also before the stages of others: a warp that skipped rounds of a stage could take an older
-      // phase of this parity for the one it needs.
       memory.empty(ring.stage).wait(ring.parity ^ 1);
       if (next == turn) {
         load_stage_scales<C>(p, work, k / static_cast<int32_t>(C::kDepth),
                              memory.scales(ring.stage));
-        sync_warp();
-        if (elect_one()) memory.full(ring.stage).arrive();
       }
-      next = next == kWarps - 1 ? 0 : next + 1;
+      // Also at the stages of the others: a barrier must not run a phase ahead of who waits for it.
+      sync_warp();
+      if (elect_one()) memory.full(ring.stage).arrive();
+      next = next == kScaleWarps - 1 ? 0 : next + 1;
       ring.next();
     }
   }

@@ -28,8 +28,8 @@ HADAL_DEVICE void add_c(float (&x)[kUnit], const Parameters& p, int64_t at) {
   if (p.c_type == Number::kF32) {
     HADAL_UNROLL
     for (uint32_t i = 0; i < kUnit; i += 4) {
-      const Vector4 v = load_global(
-          reinterpret_cast<const Vector4*>(static_cast<const float*>(p.c) + at + i));
+      const Vector4 v =
+          load_global(reinterpret_cast<const Vector4*>(static_cast<const float*>(p.c) + at + i));
       HADAL_UNROLL
       for (uint32_t j = 0; j < 4; ++j) {
         x[i + j] = multiply_add(p.beta, float_of(v.words[j]), x[i + j]);
@@ -190,8 +190,8 @@ HADAL_DEVICE void put(gpu::device::SharedAddress room, const float (&sum)[kRegis
     const uint32_t column = to + 8 * j - from + pair;
     HADAL_UNROLL
     for (uint32_t h = 0; h < 2; ++h) {
-      const uint64_t words = uint64_t{bits_of(sum[4 * j + 2 * h])} |
-                             uint64_t{bits_of(sum[4 * j + 2 * h + 1])} << 32;
+      const uint64_t words =
+          uint64_t{bits_of(sum[4 * j + 2 * h])} | uint64_t{bits_of(sum[4 * j + 2 * h + 1])} << 32;
       store_shared(room + 4 * ((row + 8 * h) * C::kPitch + column), words);
     }
   }

@@ -364,7 +364,7 @@ struct CpuGeneric {
     const T* fill(const T* from, int i, int count, int size) {
       if (from == nullptr) return nullptr;
       __builtin_memcpy(bytes, reinterpret_cast<const uint8_t*>(from) + i * size,
-                       static_cast<size_t>(count * size));
+                       static_cast<size_t>(count) * static_cast<size_t>(size));
       return reinterpret_cast<const T*>(bytes);
     }
     const void* fill(const void* from, int i, int count, int size) {
@@ -390,7 +390,7 @@ struct CpuGeneric {
     tail.d = d.bytes;
     finish_columns(tail, 0);
     __builtin_memcpy(static_cast<uint8_t*>(args.d) + i * size, d.bytes,
-                     static_cast<size_t>(rest * size));
+                     static_cast<size_t>(rest) * static_cast<size_t>(size));
   }
 
   static consteval CpuKernels table() {

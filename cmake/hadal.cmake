@@ -64,8 +64,9 @@ endforeach()
 #   BENCHES     one program <folder>_bench, run by `make bench`
 #   FUZZERS     one program per file x_fuzz.cpp, run by `make fuzz`
 #   LINKS       third-party targets
+#   BENCH_LINKS those of the benchmarks alone: peers
 function(hadal_folder)
-  cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;SLOW_TESTS;BENCHES;FUZZERS;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;SLOW_TESTS;BENCHES;FUZZERS;LINKS;BENCH_LINKS" ${ARGN})
   get_filename_component(name ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(library hadal_${name})
   set(isa_objects)
@@ -103,7 +104,7 @@ function(hadal_folder)
   if(ARG_BENCHES)
     add_executable(${name}_bench ${ARG_BENCHES})
     target_link_libraries(${name}_bench PRIVATE ${library} benchmark::benchmark_main fmt::fmt
-                                                ${ARG_LINKS})
+                                                ${ARG_LINKS} ${ARG_BENCH_LINKS})
     set_property(GLOBAL APPEND PROPERTY HADAL_BENCHES ${name}_bench)
   endif()
   if(HADAL_FUZZ)

@@ -1,5 +1,5 @@
 // The native half of the Python package `hadal`: hadal.eplb over numpy arrays, and the module
-// itself. hadal.trace is in trace.cpp.
+// itself. hadal.gemm and hadal.trace have files of their own.
 //
 // Arguments are converted once, to float64 in C order, and not copied if they are that already.
 // Results are views of memory that the returned object owns. The interpreter's lock is released
@@ -30,6 +30,10 @@
 #include "eplb/eplb.h"
 
 namespace py = pybind11;
+
+namespace hadal::gemm {
+void bind_gemm(py::module_ module);  // NOLINT(misc-use-internal-linkage): gemm.cpp
+}  // namespace hadal::gemm
 
 namespace hadal::trace {
 void bind_trace(py::module_ module);  // NOLINT(misc-use-internal-linkage): trace.cpp
@@ -482,6 +486,7 @@ PYBIND11_MODULE(_hadal, module) {
              kPlanDoc);
   module.def("evaluate", &evaluate_plan, py::arg("plan"), py::arg("load"), py::kw_only(),
              py::arg("gpu_speed") = py::tuple(), kEvaluateDoc);
+  gemm::bind_gemm(module.def_submodule("gemm"));
   trace::bind_trace(module.def_submodule("trace"));
 }
 

@@ -52,9 +52,9 @@ class ReportTest(CliTest):
         cls.browser = chromium.Browser(webgl=True).__enter__()
         cls.addClassCleanup(cls.browser.__exit__)
 
-    def report(self, *traces):
+    def report(self, *arguments):
         path = self.path("report.html")
-        self.ok("trace", "report", *traces, "-o", path)
+        self.ok("trace", "report", *arguments, "-o", path)
         return path
 
     def open(self, path, fragment="", **options):
@@ -163,7 +163,7 @@ class TrainTest(ReportTest):
         self.settle(page)
         seen = self.view(page)
         self.assertLessEqual(seen[0], 0)
-        self.assertGreaterEqual(seen[1], page.evaluate("hadal.model.end"))
+        self.assertGreaterEqual(seen[1], page.evaluate("hadal.timeline.extent.end"))
 
     def finding(self, page):
         before = self.view(page)
@@ -338,6 +338,7 @@ class NamesTest(ReportTest):
         paths = [os.path.join(folder, f"rank{r}.json") for r in range(3)]
         page = self.open(self.report(*paths))
         self.assertEqual(page.evaluate("hadal.model.ranks.length"), 3)
+        self.assertEqual(page.evaluate("hadal.timeline.shownRanks.length"), 3)
         for r, path in enumerate(paths):
             page.evaluate(f"(s => {{ s.value = '{r}'; s.onchange(); }})(document.querySelector('#rank'))")
             gpu = self.json("trace", "summary", path, "--json")["gpu"]
@@ -345,8 +346,87 @@ class NamesTest(ReportTest):
             self.assertAlmostEqual(float(span), gpu["span_us"], places=2)
         page.evaluate("(s => { s.value = 'all'; s.onchange(); })(document.querySelector('#rank'))")
         self.assertEqual(page.evaluate("hadal.timeline.rows.filter(r => r.kind === 'rank').length"), 3)
+        self.assertEqual(page.evaluate("document.querySelectorAll('#findings .finding').length"),
+                         page.evaluate("hadal.findings.list.length"))
         time.sleep(0.1)
         self.shot(page, "ranks")
+
+    def test_ranks_are_put_on_one_clock(self):
+        folder = self.path("job")
+        self.ok("trace", "generate", "-o", folder, "--schedule", "dualpipe", "--ranks", 4, "--layers", 2, "--micro-batches", 1,
+                "--steps", 1, "--clock-offset", "5ms", "--fault", "straggler:2:15%")
+        paths = [os.path.join(folder, f"rank{r}.json") for r in range(4)]
+        compared = json.loads(cli.hadal("trace", "ranks", *paths, "--json").stdout)
+        page = self.open(self.report(*paths), dark=True)
+        # The last barrier ends at the same time on all ranks, though their files say otherwise by milliseconds.
+        ends = page.evaluate("""hadal.model.ranks.map(rank => {
+            const lane = rank.tracks.find(t => t.role === 'communication').lanes[0];
+            let end = 0;
+            for (let i = 0; i < lane.n; ++i) if ((lane.kind[i] >> 2 & 3) === 2) end = lane.end[i];
+            return [end, end + rank.offset];
+        })""")
+        own, common = [e[0] for e in ends], [e[1] for e in ends]
+        self.assertLess(max(common) - min(common), 5_000)
+        clocks = page.evaluate("hadal.model.ranks.map(r => r.clock)")
+        for rank, clock in zip(compared["ranks"], clocks):
+            self.assertEqual(clock["offset_us"], rank["offset_us"])
+            self.assertEqual(clock["residual_us"], rank["residual_us"])
+        self.assertGreater(max(c["offset_us"] for c in clocks) - min(c["offset_us"] for c in clocks), 1000)
+        # The tab says so, and who is late; its rows lead to the ranks.
+        self.assertEqual(page.evaluate("hadal.tabs.tabs[hadal.tabs.current].id"), "ranks")
+        text = page.evaluate("document.querySelector('#body').innerText")
+        for words in ("on one clock", "uncertain by up to", "Late: rank 2", "Slowest to compute: rank 2"):
+            self.assertIn(words, text)
+        self.shot(page, "ranks-tab")
+        self.assertEqual(page.evaluate("hadal.findings.list.slice(0, 2).map(f => f.id)"), ["late:rank2", "slow:rank2"])
+        page.evaluate("[...document.querySelectorAll('#body tbody tr')].find(r => r.innerText.startsWith('3')).click()")
+        self.assertEqual(page.evaluate("[hadal.timeline.shownRanks.length, hadal.timeline.mainRank.label]"), [1, "rank 3"])
+        # The axis shows the rank's own clock, as its tables do.
+        self.assertEqual(page.evaluate("hadal.timeline.origin"), page.evaluate("hadal.model.ranks[3].offset"))
+        ranks_of_cards = page.evaluate("[...new Set(hadal.findings.list.filter((f, i) => "
+                                       "hadal.findings.cards[i].isConnected).map(f => f.rank ?? 'all'))]")
+        self.assertEqual(sorted(map(str, ranks_of_cards)), ["3", "all"])
+        # A click on a collective shows it on all ranks.
+        page.evaluate("hadal.tabs.open(hadal.tabs.tabs.findIndex(t => t.id === 'ranks'))")
+        page.evaluate("""[...document.querySelectorAll('#body section')].find(s =>
+            s.querySelector('h3').textContent.startsWith('Single')).querySelector('tbody tr').click()""")
+        self.settle(page)
+        self.assertEqual(page.evaluate("hadal.timeline.shownRanks.length"), 4)
+        start, end = self.view(page)
+        mark = page.evaluate("hadal.timeline.highlights[0]")
+        self.assertTrue(start < mark["start"] < mark["end"] < end)
+        page.key("r")
+        self.assertEqual(page.evaluate("hadal.timeline.mainRank.label"), "rank 0")
+
+    def test_traces_of_one_rank_stand_side_by_side(self):
+        trace = self.file("a.json", json.dumps({**events(["k"]), "distributedInfo": {"rank": 0, "world_size": 1}}))
+        other = self.file("b.json", json.dumps({**events(["k", "l"]), "distributedInfo": {"rank": 0, "world_size": 1}}))
+        page = self.open(self.report(trace, other))
+        self.assertEqual(page.evaluate("hadal.model.ranks.map(r => r.label)"), ["a.json", "b.json"])
+        self.assertFalse(page.evaluate("hadal.tabs.tabs.some(t => t.id === 'ranks')"))
+
+    def test_model_and_rules(self):
+        trace = self.path("one.json")
+        self.ok("trace", "generate", "-o", trace, "--schedule", "dualpipe", "--ranks", 1, "--layers", 2, "--micro-batches", 1,
+                "--steps", 1)
+        model = self.file("model.toml", 'device = "NVIDIA H800"\nfp8_tflops = 1234\ntokens = 4096\nhidden = 7168\nnodes = 4\n')
+        page = self.open(self.report(trace, "--model", model))
+        page.evaluate("hadal.tabs.open(hadal.tabs.tabs.findIndex(t => t.id === 'roofline'))")
+        text = page.evaluate("document.querySelector('#body').innerText")
+        self.assertIn("FP8 1234", text)
+        self.assertIn("Bandwidth of communication", text)
+        page.evaluate("hadal.tabs.open(hadal.tabs.tabs.findIndex(t => t.id === 'health'))")
+        self.assertNotIn("--model", page.evaluate("document.querySelector('#body').innerText"))
+        found = self.json("trace", "findings", trace, "--model", model, "--json")
+        self.assertFalse([text for text in found["cannot_tell"] if "--model" in text])
+        self.assertEqual(page.evaluate("hadal.findings.list.map(f => f.id)"), [f["id"] for f in found["findings"]])
+        rules = self.file("rules.toml", 'transfer = ["gemm"]\n')
+        before = self.json("trace", "summary", trace, "--json")["gpu"]["communication_us"]
+        page = self.open(self.report(trace, "--rules", rules))
+        after = page.evaluate("hadal.model.analyses.summary.gpu.communication_us")
+        self.assertGreater(after, before + 1000)
+        self.assertEqual(after, self.json("trace", "summary", trace, "--rules", rules, "--json")["gpu"]["communication_us"])
+        self.fails(2, "rules.toml", "trace", "report", trace, "--model", rules)
 
 
 if __name__ == "__main__":

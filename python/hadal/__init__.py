@@ -1,6 +1,11 @@
-"""hadal: systems for mixture-of-experts models. One module per system: hadal.eplb, hadal.trace."""
+"""hadal: systems for mixture-of-experts models. One module per system: hadal.eplb, hadal.gemm,
+hadal.trace."""
 
-from . import eplb, trace
+from . import eplb, gemm, trace
 from .eplb import rebalance_experts
+from .gemm import (calc_diff, fp8_gemm_nt, k_grouped_fp8_gemm_nt, m_grouped_fp8_gemm_nt_contiguous,
+                   m_grouped_fp8_gemm_nt_masked, per_block_cast_to_fp8, per_token_cast_to_fp8)
 
-__all__ = ["eplb", "rebalance_experts", "trace"]
+__all__ = ["calc_diff", "eplb", "fp8_gemm_nt", "gemm", "k_grouped_fp8_gemm_nt",
+           "m_grouped_fp8_gemm_nt_contiguous", "m_grouped_fp8_gemm_nt_masked",
+           "per_block_cast_to_fp8", "per_token_cast_to_fp8", "rebalance_experts", "trace"]

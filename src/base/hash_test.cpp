@@ -49,6 +49,36 @@ TEST(Hash, EveryLengthClassOfXxh3) {
   }
 }
 
+/// The same buffer and the 128-bit values of the same check.
+TEST(Hash, EveryLengthClassOf128Bits) {
+  std::vector<std::byte> data(2367);
+  uint64_t word = 2654435761;
+  for (std::byte& byte : data) {
+    byte = static_cast<std::byte>(word >> 56);
+    word *= 11400714785074694797u;
+  }
+  const struct {
+    size_t size;
+    Hash128 hash;
+  } cases[] = {
+      {0, {0x6001c324468d497f, 0x99aa06d3014798d8}},
+      {1, {0xc44bdff4074eecdb, 0xa6cd5e9392000f6a}},
+      {6, {0x3e7039bdda43cfc6, 0x082afe0b8162d12a}},
+      {12, {0x061a192713f69ad9, 0x6e3efd8fc7802b18}},
+      {24, {0x1e7044d28b1b901d, 0x0ce966e4678d3761}},
+      {81, {0x5e8bafb9f95fb803, 0x4952f58181ab0042}},
+      {222, {0xf1aebd597cec6b3a, 0x337e09641b948717}},
+      {403, {0xcdeb804d65c6dea4, 0x1b6de21e332dd73d}},
+      {512, {0x617e49599013cb6b, 0x18d2d110dcc9bca1}},
+      {2367, {0xcb37aeb9e5d361ed, 0xe89c0f6ff369b427}},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(hash_bytes_128(std::span(data).first(c.size)), c.hash) << c.size;
+  }
+  EXPECT_EQ(hash_bytes_128(std::as_bytes(std::span(std::string_view("hadal")))),
+            (Hash128{0x1edcf73065ff4ac6, 0xec9aaf7aca286ec9}));
+}
+
 TEST(Hash, MixerGoldenValues) {
   EXPECT_EQ(hash_u64(0), 0xe220a8397b1dcdafu);
   EXPECT_EQ(hash_u64(1), 0x910a2dec89025cc1u);

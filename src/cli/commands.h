@@ -8,7 +8,9 @@ namespace hadal::cli {
 
 void add_eplb(Command& root);
 void add_trace(Command& root);
+void add_gpu(Command& root);
 void add_demo(Command& root);
+void add_gemm(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
 void add_version(Command& root);

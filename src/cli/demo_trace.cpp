@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "cli/terminal.h"
 #include "trace/findings.h"
 #include "trace/generate.h"
 #include "trace/report.h"
@@ -36,7 +37,8 @@ Result<DemoTraceResult> analyse_run(const std::string& trace_path, const std::st
   TRY(write_page(trace::gpu_view(t, trace::Rules()), "hadal demo", report_path));
   if (e.size() == 0) return DemoTraceResult{.on = "the demo's trace", .result = "empty"};
   return DemoTraceResult{
-      .on = fmt::format("this run: {} spans on {} threads", spans, t.tracks.size()),
+      .on = fmt::format("this run: {} on {}", counted(static_cast<long long>(spans), "span"),
+                        counted(static_cast<long long>(t.tracks.size()), "thread")),
       .result = fmt::format(
           "longest: {}, {:.0f} % of the run", t.name_of(longest),
           100.0 * static_cast<double>(e.duration_ns[longest]) / static_cast<double>(t.end_ns)),

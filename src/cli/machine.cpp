@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <memory>
 #include <string_view>
 
@@ -15,6 +14,8 @@
 
 #include "cli/version.h"
 #include "cpu/cpu.h"
+#include "gpu/compiler.h"
+#include "gpu/driver_device.h"
 
 namespace hadal::cli {
 namespace {
@@ -28,30 +29,6 @@ Probe present(std::string name, std::string found) {
 Probe missing(std::string name, std::string why, std::string costs) {
   return {.name = std::move(name), .ok = false, .found = std::move(why), .costs = std::move(costs)};
 }
-
-/// A shared library, kept loaded: drivers start threads that do not survive an unload.
-class Library {
- public:
-  explicit Library(std::initializer_list<const char*> names) {
-    for (const char* name : names) {
-      handle_ = ::dlopen(name, RTLD_LAZY | RTLD_LOCAL);
-      name_ = name;
-      if (handle_ != nullptr) return;
-    }
-  }
-
-  explicit operator bool() const { return handle_ != nullptr; }
-  const std::string& name() const { return name_; }
-
-  template <typename Function>
-  Function* find(const char* symbol) const {
-    return reinterpret_cast<Function*>(::dlsym(handle_, symbol));
-  }
-
- private:
-  void* handle_ = nullptr;
-  std::string name_;
-};
 
 /// The value of the first line of a /proc file that starts with `key`, behind the colon.
 std::string proc_value(const char* path, std::string_view key) {
@@ -104,37 +81,22 @@ Probe probe_memory() {
 
 Probe probe_gpu() {
   const std::string costs = "GPU kernels do not run; everything runs on the CPU";
-  const Library cuda({"libcuda.so.1"});
-  if (!cuda) return missing("gpu", "no driver (libcuda.so.1)", costs);
-  auto* const init = cuda.find<int(unsigned)>("cuInit");
-  auto* const count = cuda.find<int(int*)>("cuDeviceGetCount");
-  auto* const driver = cuda.find<int(int*)>("cuDriverGetVersion");
-  auto* const device_name = cuda.find<int(char*, int, int)>("cuDeviceGetName");
-  if (init == nullptr || count == nullptr || driver == nullptr || device_name == nullptr) {
-    return missing("gpu", "libcuda.so.1 lacks cuInit and its like", costs);
-  }
-  if (const int error = init(0); error != 0) {
-    return missing("gpu", fmt::format("cuInit failed with error {}", error), costs);
-  }
-  int devices = 0, version = 0;
-  std::array<char, 128> name{};
-  if (count(&devices) != 0 || devices == 0) return missing("gpu", "a driver but no device", costs);
-  driver(&version);
-  device_name(name.data(), static_cast<int>(name.size()) - 1, 0);
-  return present("gpu", fmt::format("{} x {}, driver for CUDA {}.{}", devices, name.data(),
-                                    version / 1000, version % 1000 / 10));
+  const Result<gpu::DriverState> state = gpu::driver_state();
+  if (!state) return missing("gpu", state.error().message, costs);
+  if (state->devices.empty()) return missing("gpu", "a driver but no device", costs);
+  return present("gpu",
+                 fmt::format("{} x {}, driver for CUDA {}", state->devices.size(),
+                             state->devices[0].name, gpu::cuda::version_text(state->version)));
 }
 
 Probe probe_nvrtc() {
-  const std::string costs = "GPU kernels cannot be compiled here; only cached ones run";
-  const Library nvrtc({"libnvrtc.so.13", "libnvrtc.so.12"});
-  if (!nvrtc) return missing("nvrtc", "no libnvrtc.so.13 or libnvrtc.so.12", costs);
-  auto* const version = nvrtc.find<int(int*, int*)>("nvrtcVersion");
-  int major = 0, minor = 0;
-  if (version == nullptr || version(&major, &minor) != 0) {
-    return missing("nvrtc", nvrtc.name() + " does not tell its version", costs);
+  const Result<gpu::Compiler> compiler = gpu::Compiler::open();
+  if (!compiler) {
+    return missing("nvrtc", compiler.error().message,
+                   "GPU kernels cannot be compiled here; only cached ones run");
   }
-  return present("nvrtc", fmt::format("{} {}.{}", nvrtc.name(), major, minor));
+  return present("nvrtc", fmt::format("{} {}", compiler->path(),
+                                      gpu::cuda::version_text(compiler->version())));
 }
 
 Probe probe_fuse() {
@@ -149,9 +111,10 @@ Probe probe_fuse() {
   return missing("fuse", "/dev/fuse but no fusermount3", costs);
 }
 
+/// The library stays loaded, as drivers start threads that do not survive an unload.
 Probe probe_library(const char* key, const char* file, const char* costs) {
-  const Library library({file});
-  return library ? present(key, file) : missing(key, fmt::format("no {}", file), costs);
+  const bool found = ::dlopen(file, RTLD_LAZY | RTLD_LOCAL) != nullptr;
+  return found ? present(key, file) : missing(key, fmt::format("no {}", file), costs);
 }
 
 Probe probe_slurm() {

@@ -25,8 +25,10 @@ int run(std::span<const char* const> arguments) {
   CommandTree tree("hadal", "One stack for mixture-of-experts models, from disks to tensor cores.");
   Command root = tree.root();
   add_demo(root);
+  add_gemm(root);
   add_trace(root);
   add_eplb(root);
+  add_gpu(root);
   add_doctor(root);
   add_completion(root, tree);
   add_version(root);

@@ -47,9 +47,10 @@ Result<ExitCode> critical_command(const CriticalArgs& args, Terminal& terminal) 
 
 Result<ExitCode> diff_command(const TraceArgs& args, Terminal& terminal) {
   if (args.files.size() != 2) {
-    return fail(
-        Code::kInvalidArgument,
-        fmt::format("{} files were given; diff takes two: before and after", args.files.size()));
+    return fail(Code::kInvalidArgument,
+                fmt::format("diff takes two traces, before and after; {} given",
+                            args.files.size() == 1 ? "one was"
+                                                   : fmt::format("{} were", args.files.size())));
   }
   const auto traces = TRY(open_traces(args));
   const trace::TraceDiff d = trace::diff(traces[0]->view, traces[1]->view);

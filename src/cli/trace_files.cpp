@@ -29,10 +29,22 @@ struct MergeArgs {
 void print(const trace::CutSummary& summary, const std::string& output, bool json,
            Terminal& terminal) {
   if (json) {
+    terminal.print(trace::dump({{"output", output},
+                                {"events", summary.events},
+                                {"rows", summary.rows},
+                                {"lost_events", summary.lost_events},
+                                {"truncated", summary.truncated}}));
+    return;
+  }
+  terminal.print(fmt::format("wrote {}: {}\n", output,
+                             counted(static_cast<long long>(summary.events), "event")));
+  if (summary.lost_events > 0) {
     terminal.print(
-        trace::dump({{"output", output}, {"events", summary.events}, {"rows", summary.rows}}));
-  } else {
-    terminal.print(fmt::format("wrote {}: {} events\n", output, summary.events));
+        fmt::format("note: {} could not be read and left out; `hadal trace info` lists them\n",
+                    counted(static_cast<long long>(summary.lost_events), "event")));
+  }
+  for (const std::string& path : summary.truncated) {
+    terminal.print(fmt::format("note: {} ends in the middle\n", path));
   }
 }
 

@@ -16,10 +16,6 @@ namespace {
 using trace::Json;
 using trace::Sheet;
 
-struct HardwareArgs : TraceArgs {
-  std::string model;
-};
-
 void add_if_any(Answer& answer, Sheet sheet) {
   if (!sheet.rows.empty() || !sheet.notes.empty()) answer.sheets.push_back(std::move(sheet));
 }
@@ -61,11 +57,7 @@ Result<Answer> roofline_answer(const OpenTrace& open, const trace::Model& model)
   const trace::Roofline roofline = trace::roofline(open.view, shapes, model);
   Answer answer;
   answer.headline = headline(open);
-  if (const auto& peaks = roofline.peaks) {
-    answer.headline +=
-        fmt::format("{}: FP8 {:g}, BF16 {:g} TFLOP/s dense, {:g} TB/s ({})\n", peaks->device,
-                    peaks->fp8_tflops, peaks->bf16_tflops, peaks->hbm_tb_s, peaks->source);
-  }
+  if (roofline.peaks) answer.headline += trace::peaks_text(*roofline.peaks) + "\n";
   answer.sheets.push_back(trace::roofline_totals_sheet(roofline));
   answer.sheets.push_back(trace::roofline_sheet(roofline));
   add_if_any(answer, trace::comm_bandwidth_sheet(roofline));
@@ -100,9 +92,8 @@ Result<Answer> patterns_answer(const OpenTrace& open, const trace::Model& model)
 
 using AnswerOf = Result<Answer> (*)(const OpenTrace&, const trace::Model&);
 
-Result<ExitCode> run(const HardwareArgs& args, AnswerOf answer_of, Terminal& terminal) {
-  trace::Model model;
-  if (!args.model.empty()) model = TRY(trace::Model::read(args.model));
+Result<ExitCode> run(const ModelArgs& args, AnswerOf answer_of, Terminal& terminal) {
+  const trace::Model model = TRY(read_model(args));
   const std::unique_ptr<OpenTrace> open = TRY(open_trace(args));
   Answer answer = TRY(answer_of(*open, model));
   answer.notes.insert(answer.notes.begin(), open->notes.begin(), open->notes.end());
@@ -112,12 +103,10 @@ Result<ExitCode> run(const HardwareArgs& args, AnswerOf answer_of, Terminal& ter
 
 void add_verb(Command& parent, const char* verb, const char* help, bool with_model,
               AnswerOf answer_of) {
-  const auto args = std::make_shared<HardwareArgs>();
+  const auto args = std::make_shared<ModelArgs>();
   Command command = parent.add(verb, help);
   add_trace_options(command, *args);
-  if (with_model) {
-    command.file("--model", args->model, "TOML file with peaks of the GPU and shapes of the model");
-  }
+  if (with_model) add_model_option(command, *args);
   command.run([args, answer_of](Terminal& terminal) { return run(*args, answer_of, terminal); });
 }
 

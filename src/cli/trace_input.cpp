@@ -75,10 +75,12 @@ Result<std::unique_ptr<OpenTrace>> open_one(const std::string& path, const Trace
   }
   open->view = trace::gpu_view(open->trace, open->rules, window);
   if (open->view.activities.empty()) {
-    open->notes.emplace_back(args.window.empty() && !args.device
-                                 ? "no kernels, copies or memsets in this trace: it shows the host "
-                                   "only"
-                                 : "no kernels, copies or memsets in this window");
+    const bool one_device = args.device.value_or(-1) >= 0;
+    const bool whole = args.window.empty() && !one_device;
+    open->notes.push_back(fmt::format("no kernels, copies or memsets{} in this {}{}",
+                                      one_device ? fmt::format(" of device {}", *args.device) : "",
+                                      args.window.empty() ? "trace" : "window",
+                                      whole ? ": it shows the host only" : ""));
   }
   return open;
 }
@@ -96,6 +98,15 @@ void add_trace_options(Command& command, TraceArgs& args) {
   command.file("--rules", args.rules, "TOML file that says which kernels communicate");
   command.integer("--threads", args.threads, "Threads that read; 0: all cores", 0,
                   ThreadPool::kThreadsMax);
+}
+
+void add_model_option(Command& command, ModelArgs& args) {
+  command.file("--model", args.model, "TOML file with peaks of the GPU and shapes of the model");
+}
+
+Result<trace::Model> read_model(const ModelArgs& args) {
+  if (args.model.empty()) return trace::Model{};
+  return trace::Model::read(args.model);
 }
 
 Result<std::vector<std::unique_ptr<OpenTrace>>> open_traces(const TraceArgs& args) {
@@ -142,17 +153,19 @@ void show(const TraceArgs& args, const Answer& answer, Terminal& terminal) {
   for (const std::string& note : answer.notes) terminal.print("note: " + note + "\n");
 }
 
-std::string headline(const OpenTrace& open) {
-  const trace::Summary summary = trace::summarize(open.view);
-  std::string what = fmt::format("{}: ", open.trace.path);
-  if (open.trace.rank >= 0) what += fmt::format("rank {}, ", open.trace.rank);
-  if (open.view.window.description != "whole trace") {
-    what += fmt::format("window {}, ", open.view.window.description);
+std::string headline(const trace::Trace& trace, const trace::GpuView& view) {
+  const trace::Summary summary = trace::summarize(view);
+  std::string what = fmt::format("{}: ", trace.path);
+  if (trace.rank >= 0) what += fmt::format("rank {}, ", trace.rank);
+  if (view.window.description != "whole trace") {
+    what += fmt::format("window {}, ", view.window.description);
   }
   return what + fmt::format("{} us of GPU time, {} on {}\n",
                             trace::shown(trace::cell(summary.span_ns), trace::Unit::kTime),
-                            fmt::format("{} activities", summary.num_activities),
-                            counted(static_cast<long long>(open.view.streams.size()), "stream"));
+                            summary.num_activities == 1
+                                ? "1 activity"
+                                : fmt::format("{} activities", summary.num_activities),
+                            counted(static_cast<long long>(view.streams.size()), "stream"));
 }
 
 }  // namespace hadal::cli

@@ -10,6 +10,7 @@
 
 #include "cli/args.h"
 #include "trace/activity.h"
+#include "trace/model.h"
 #include "trace/sheet.h"
 
 namespace hadal::cli {
@@ -25,6 +26,17 @@ struct TraceArgs {
 /// FILE..., --rules, --window, --device, --threads, --top, --json, --csv.
 void add_trace_options(Command& command, TraceArgs& args);
 
+/// Verbs that ask what the kernels make of the hardware.
+struct ModelArgs : TraceArgs {
+  std::string model;
+};
+
+/// --model.
+void add_model_option(Command& command, ModelArgs& args);
+
+/// What --model names; empty without it.
+Result<trace::Model> read_model(const ModelArgs& args);
+
 /// A trace with the view of it that the options ask for. The view points into the trace.
 struct OpenTrace {
   trace::Trace trace;
@@ -35,7 +47,8 @@ struct OpenTrace {
 };
 
 /// Reads all files of the command line, in order, with progress on a terminal. A trace of several
-/// devices is looked at on --device, else on the busiest one, with a note. At least one file.
+/// devices is looked at on --device (-1: all), else on the busiest one, with a note. At least one
+/// file.
 Result<std::vector<std::unique_ptr<OpenTrace>>> open_traces(const TraceArgs& args);
 
 /// The same for verbs that take exactly one file.
@@ -52,6 +65,9 @@ struct Answer {
 void show(const TraceArgs& args, const Answer& answer, Terminal& terminal);
 
 /// "trace.json: 129,012 us of GPU 0, 983 activities on 3 streams".
-std::string headline(const OpenTrace& open);
+std::string headline(const trace::Trace& trace, const trace::GpuView& view);
+inline std::string headline(const OpenTrace& open) {
+  return headline(open.trace, open.view);
+}
 
 }  // namespace hadal::cli

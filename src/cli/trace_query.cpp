@@ -51,6 +51,7 @@ Result<ExitCode> query_command(QueryArgs args, Terminal& terminal) {
   }
   const trace::Query query = TRY(trace::parse_query(args.files.back()));
   args.files.pop_back();
+  if (!args.device) args.device = -1;  // nothing is summed up, so all devices can be searched
   const auto traces = TRY(open_traces(args));
   std::vector<trace::RankSource> sources;
   std::vector<trace::GpuView> views;

@@ -1,6 +1,10 @@
 // hadal trace report, findings, check, info.
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -10,6 +14,7 @@
 #include "cli/terminal.h"
 #include "cli/trace_input.h"
 #include "trace/findings.h"
+#include "trace/rank_sheets.h"
 #include "trace/report.h"
 #include "trace/report_analyses.h"
 #include "trace/sheets.h"
@@ -19,28 +24,98 @@ namespace {
 
 using trace::Json;
 
-struct ReportArgs : TraceArgs {
+struct ReportArgs : ModelArgs {
   std::string output = "report.html";
 };
 
-Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
-  const auto traces = TRY(open_traces(args));
-  std::vector<trace::GpuView> ranks;
+using OpenTraces = std::vector<std::unique_ptr<OpenTrace>>;
+
+std::string title_of(const OpenTraces& traces) {
+  constexpr size_t kNamed = 3;
   std::string title;
-  for (const auto& open : traces) {
-    ranks.push_back(open->view);
-    if (ranks.size() <= 3) title += (title.empty() ? "" : ", ") + open->trace.path;
+  for (size_t i = 0; i < std::min(traces.size(), kNamed); ++i) {
+    title += (i > 0 ? ", " : "") + traces[i]->trace.path;
   }
-  if (ranks.size() > 3) title += fmt::format(" and {} more", ranks.size() - 3);
-  const Json analyses = trace::report_analyses(ranks);
-  TRY(trace::write_report(
-      {.ranks = ranks, .title = title, .analyses = &analyses, .clock_offsets_ns = {}},
-      args.output));
-  for (const auto& open : traces) terminal.print(headline(*open));
-  terminal.print(fmt::format("wrote {}\n", args.output));
-  for (const auto& open : traces) {
-    for (const std::string& note : open->notes) terminal.print("note: " + note + "\n");
+  if (traces.size() > kNamed) title += fmt::format(" and {} more", traces.size() - kNamed);
+  return title;
+}
+
+/// The ranks of one job against each other. nullopt for one trace, and, with a note, for traces
+/// that are not of different ranks.
+std::optional<trace::RanksUse> compare(const OpenTraces& traces,
+                                       std::span<const trace::GpuView> views,
+                                       std::vector<std::string>& notes) {
+  if (traces.size() < 2) return std::nullopt;
+  std::vector<trace::RankSource> sources;
+  for (const auto& open : traces) sources.push_back({open->trace.path, open->trace.rank});
+  const auto ranks = trace::assign_ranks(sources);
+  if (!ranks) {
+    notes.push_back(ranks.error().message + "; the report shows the traces side by side");
+    return std::nullopt;
   }
+  for (size_t i = 0; i < traces.size(); ++i) traces[i]->trace.rank = (*ranks)[i];
+  return trace::compare_ranks(views, *ranks);
+}
+
+trace::Sheet files_sheet(const OpenTraces& traces, std::span<const trace::GpuView> views) {
+  trace::Sheet files{.id = "files",
+                     .title = "Traces in the report",
+                     .columns = {{"trace", "trace"},
+                                 {"rank", "rank", trace::Unit::kCount},
+                                 {"span_us", "span us", trace::Unit::kTime},
+                                 {"activities", "activities", trace::Unit::kCount}}};
+  for (size_t i = 0; i < traces.size(); ++i) {
+    const int rank = traces[i]->trace.rank;
+    const trace::Summary s = trace::summarize(views[i]);
+    files.add({trace::cell(traces[i]->trace.path), rank < 0 ? trace::Cell() : trace::cell(rank),
+               trace::cell(s.span_ns), trace::cell(s.num_activities)});
+  }
+  return files;
+}
+
+Json files_json(const OpenTraces& traces, std::span<const trace::GpuView> views) {
+  Json list = Json::array();
+  for (size_t i = 0; i < traces.size(); ++i) {
+    const int rank = traces[i]->trace.rank;
+    const trace::Summary s = trace::summarize(views[i]);
+    list.push_back({{"trace", traces[i]->trace.path},
+                    {"rank", rank < 0 ? Json() : Json(rank)},
+                    {"span_us", trace::us(s.span_ns)},
+                    {"activities", s.num_activities}});
+  }
+  return list;
+}
+
+Result<ExitCode> report_command(const ReportArgs& args, Terminal& terminal) {
+  const trace::Model model = TRY(read_model(args));
+  const OpenTraces traces = TRY(open_traces(args));
+  std::vector<trace::GpuView> views;
+  std::vector<std::string> notes;
+  for (const auto& open : traces) views.push_back(std::move(open->view));
+  const auto ranks = compare(traces, views, notes);
+  std::vector<int64_t> offsets;
+  if (ranks) {
+    for (const trace::RankUse& rank : ranks->ranks) offsets.push_back(rank.offset_ns);
+  }
+  const Json analyses = trace::report_analyses(views, model, ranks ? &*ranks : nullptr);
+  TRY(trace::write_report({.ranks = views,
+                           .title = title_of(traces),
+                           .analyses = &analyses,
+                           .clock_offsets_ns = offsets},
+                          args.output));
+  Answer answer;
+  for (size_t i = 0; i < views.size(); ++i) answer.headline += headline(traces[i]->trace, views[i]);
+  if (ranks) {
+    for (const std::string& text : trace::rank_sentences(*ranks)) answer.headline += text + "\n";
+  }
+  answer.headline += fmt::format("wrote {}\n", args.output);
+  answer.notes = std::move(notes);
+  for (const auto& open : traces) {
+    answer.notes.insert(answer.notes.end(), open->notes.begin(), open->notes.end());
+  }
+  answer.json = trace::dump({{"output", args.output}, {"traces", files_json(traces, views)}});
+  if (args.csv) answer.sheets.push_back(files_sheet(traces, views));
+  show(args, answer, terminal);
   return 0;
 }
 
@@ -65,9 +140,10 @@ std::string wrapped(std::string_view text, int width, int indent) {
   return out + "\n";
 }
 
-Result<ExitCode> findings_command(const TraceArgs& args, Terminal& terminal) {
+Result<ExitCode> findings_command(const ModelArgs& args, Terminal& terminal) {
+  const trace::Model model = TRY(read_model(args));
   const auto open = TRY(open_trace(args));
-  const trace::Findings findings = trace::find(open->view);
+  const trace::Findings findings = trace::find(open->view, model);
   if (args.json || args.csv) {
     show(args,
          {.headline = "",
@@ -78,12 +154,13 @@ Result<ExitCode> findings_command(const TraceArgs& args, Terminal& terminal) {
     return 0;
   }
   terminal.print(headline(*open));
-  terminal.print(fmt::format(
-      "{} findings; all ceilings together: {} us, {:.1f} % of the span\n", findings.list.size(),
-      trace::shown(trace::cell(findings.ceiling_ns), trace::Unit::kTime),
-      findings.span_ns == 0 ? 0.0
-                            : 100.0 * static_cast<double>(findings.ceiling_ns) /
-                                  static_cast<double>(findings.span_ns)));
+  terminal.print(fmt::format("{}; all ceilings together: {} us, {:.1f} % of the span\n",
+                             counted(static_cast<long long>(findings.list.size()), "finding"),
+                             trace::shown(trace::cell(findings.ceiling_ns), trace::Unit::kTime),
+                             findings.span_ns == 0
+                                 ? 0.0
+                                 : 100.0 * static_cast<double>(findings.ceiling_ns) /
+                                       static_cast<double>(findings.span_ns)));
   const int width = std::min(terminal.width(), 110);
   int shown = 0;
   for (const trace::Finding& f : findings.list) {
@@ -145,7 +222,14 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   const auto traces = TRY(open_traces(args));
   Json results = Json::array();
   bool all_hold = true;
-  std::string text;
+  Answer answer;
+  trace::Sheet sheet{.id = "checks",
+                     .title = "Limits",
+                     .columns = {{"trace", "trace"},
+                                 {"check", "check"},
+                                 {"percent", "seen", trace::Unit::kPercent},
+                                 {"allowed_percent", "allowed", trace::Unit::kPercent},
+                                 {"holds", "holds"}}};
   for (const auto& open : traces) {
     const trace::Summary s = trace::summarize(open->view);
     if (s.num_activities == 0) {
@@ -165,12 +249,17 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
                          {"percent", seen[i]},
                          {"allowed_percent", allowed[i]},
                          {"holds", holds}});
-      text += fmt::format("{}  {}: {} {:.2f} %, {} {:g} %\n", holds ? "ok    " : "BROKEN",
-                          open->trace.path, limits[i].what, seen[i],
-                          limits[i].at_most ? "at most" : "at least", allowed[i]);
+      sheet.add({trace::cell(open->trace.path), trace::cell(limits[i].option.substr(2)), seen[i],
+                 allowed[i], trace::cell(holds ? "true" : "false")});
+      answer.headline += fmt::format(
+          "{}  {}: {} {:.2f} %, {} {:g} %\n", holds ? "ok    " : "BROKEN", open->trace.path,
+          limits[i].what, seen[i], limits[i].at_most ? "at most" : "at least", allowed[i]);
     }
+    answer.notes.insert(answer.notes.end(), open->notes.begin(), open->notes.end());
   }
-  terminal.print(args.json ? trace::dump({{"holds", all_hold}, {"checks", results}}) : text);
+  answer.json = trace::dump({{"holds", all_hold}, {"checks", std::move(results)}});
+  if (args.csv) answer.sheets.push_back(std::move(sheet));
+  show(args, answer, terminal);
   return all_hold ? 0 : 1;
 }
 
@@ -231,12 +320,40 @@ Json info_json(const OpenTrace& open) {
             {"replaced_bytes", h.replaced_bytes}}}};
 }
 
+/// A row per trace: what info_json() says in one word or number.
+trace::Sheet info_sheet(const Json& infos) {
+  constexpr std::array kOwn = {"trace",  "file_bytes", "document_bytes", "generation",
+                               "events", "flows",      "names",          "tracks",
+                               "rank",   "world_size", "end_us"};
+  constexpr std::array kHealth = {"clean", "lost_events", "truncated"};
+  trace::Sheet sheet{.id = "info", .title = "Traces", .columns = {}};
+  for (const char* key : kOwn) sheet.columns.push_back({key, key, trace::Unit::kNumber});
+  for (const char* key : kHealth) sheet.columns.push_back({key, key, trace::Unit::kNumber});
+  const auto cell_of = [](const Json& value) -> trace::Cell {
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_boolean()) return std::string(value.get<bool>() ? "true" : "false");
+    if (value == -1) return {};
+    return value.get<double>();
+  };
+  for (const Json& info : infos) {
+    std::vector<trace::Cell> row;
+    for (const char* key : kOwn) row.push_back(cell_of(info[key]));
+    for (const char* key : kHealth) row.push_back(cell_of(info["health"][key]));
+    sheet.add(std::move(row));
+  }
+  return sheet;
+}
+
 Result<ExitCode> info_command(const TraceArgs& args, Terminal& terminal) {
   const auto traces = TRY(open_traces(args));
   Json all = Json::array();
   for (const auto& open : traces) all.push_back(info_json(*open));
   if (args.json) {
     terminal.print(trace::dump(all.size() == 1 ? all[0] : all));
+    return 0;
+  }
+  if (args.csv) {
+    terminal.print(trace::csv(info_sheet(all)));
     return 0;
   }
   for (const Json& info : all) {
@@ -275,12 +392,14 @@ void add_trace_reports(Command& parent) {
   const auto report = std::make_shared<ReportArgs>();
   Command report_verb = parent.add("report", "One offline HTML file: findings, tables, timeline");
   add_trace_options(report_verb, *report);
+  add_model_option(report_verb, *report);
   report_verb.file("--output,-o", report->output, "The file to write; default report.html");
   report_verb.run([report](Terminal& terminal) { return report_command(*report, terminal); });
 
-  const auto findings = std::make_shared<TraceArgs>();
+  const auto findings = std::make_shared<ModelArgs>();
   Command findings_verb = parent.add("findings", "What to change, by what it could gain");
   add_trace_options(findings_verb, *findings);
+  add_model_option(findings_verb, *findings);
   findings_verb.run(
       [findings](Terminal& terminal) { return findings_command(*findings, terminal); });
 

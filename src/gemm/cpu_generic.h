@@ -361,13 +361,13 @@ struct CpuGeneric {
     alignas(64) uint8_t bytes[4 * kFinishColumns] = {};
 
     template <typename T>
-    const T* fill(const T* from, int i, int count, int size) {
+    const T* fill(const T* from, int i, int count, size_t size) {
       if (from == nullptr) return nullptr;
       __builtin_memcpy(bytes, reinterpret_cast<const uint8_t*>(from) + i * size,
-                       static_cast<size_t>(count) * static_cast<size_t>(size));
+                       static_cast<size_t>(count) * size);
       return reinterpret_cast<const T*>(bytes);
     }
-    const void* fill(const void* from, int i, int count, int size) {
+    const void* fill(const void* from, int i, int count, size_t size) {
       return fill(static_cast<const uint8_t*>(from), i, count, size);
     }
   };
@@ -378,8 +378,8 @@ struct CpuGeneric {
     const int rest = args.columns - i;
     if (rest == 0) return;
     Tail sums, up_sums, c, up_c, bias, up_bias, d;
-    const int c_size = args.c_type == DType::kF32 ? 4 : 2;
-    const int size = args.type == DType::kF32 ? 4 : 2;
+    const size_t c_size = args.c_type == DType::kF32 ? 4 : 2;
+    const size_t size = args.type == DType::kF32 ? 4 : 2;
     FinishArgs tail = args;
     tail.sums = sums.fill(args.sums, i, rest, 4);
     tail.up_sums = up_sums.fill(args.up_sums, i, rest, 4);
@@ -390,7 +390,7 @@ struct CpuGeneric {
     tail.d = d.bytes;
     finish_columns(tail, 0);
     __builtin_memcpy(static_cast<uint8_t*>(args.d) + i * size, d.bytes,
-                     static_cast<size_t>(rest) * static_cast<size_t>(size));
+                     static_cast<size_t>(rest) * size);
   }
 
   static consteval CpuKernels table() {

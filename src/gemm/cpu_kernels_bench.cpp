@@ -171,8 +171,8 @@ class Pages {
   Pages& operator=(const Pages&) = delete;
 
   uint8_t* data() const {
-    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(memory_) % kHuge);
-    return static_cast<uint8_t*>(memory_) + (past == 0 ? 0 : kHuge - past);
+    const auto address = reinterpret_cast<uintptr_t>(memory_);
+    return reinterpret_cast<uint8_t*>((address + kHuge - 1) / kHuge * kHuge);
   }
 
  private:
@@ -192,8 +192,8 @@ struct Problem {
   Tensor<float, 1> a_scale{{k / kBlock * 3}}, b_scale{{k / kBlock * kPanel}};
   Pages sums{4 * kTileRows * kPanel * int64_t{tiles} * panels};
 
-  Problem(const CpuKernels& table, int64_t length, int tile_count, int panel_count)
-      : kernels(table), k(length), tiles(tile_count), panels(panel_count) {
+  Problem(const CpuKernels& table, int64_t depth, int num_tiles, int num_panels)
+      : kernels(table), k(depth), tiles(num_tiles), panels(num_panels) {
     Rng rng(1);
     const auto code = [&] {
       return to_e4m3(static_cast<float>(static_cast<int>(rng.below(9)) - 4)).bits;

@@ -32,6 +32,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -118,7 +119,8 @@ struct GemmSpec {
   int num_groups = 1;
   int row_alignment = 1;      // kRowEnds
   int64_t expected_rows = 0;  // of all groups, a hint for the choice of the tile; 0: m
-  bool gather_rows = false;   // row r of A is a[rows[r]]; the scales of A are gathered likewise
+  int64_t a_rows = 0;         // rows of A where they are gathered by index: row r of the product is
+                              // a[rows[r]], with its scales; 0: nothing is gathered
 
   bool batch_invariant = false;
   bool int8 =
@@ -135,7 +137,7 @@ struct GemmArgs {
   void* d = nullptr;
   void* d_scale = nullptr;
   const int32_t* groups = nullptr;  // ends, ids or counts
-  const int32_t* rows = nullptr;    // gather_rows: [m]; of groups with own matrices: [G][m]
+  const int32_t* rows = nullptr;    // a_rows: [m]; of groups with own matrices: [G][m]
   std::span<std::byte> workspace = {};
   float alpha = 1;
   float beta = 1;  // used if accumulate
@@ -178,8 +180,8 @@ class Plan {
 };
 
 struct CpuOptions {
-  int threads = 0;                // 0: all cores that this process may use
-  const cpu::Isa* isa = nullptr;  // null: the best of this machine
+  int threads = 0;                          // 0: all cores that this process may use
+  std::optional<hadal::cpu::Isa> isa = {};  // empty: the best of this machine
 };
 
 class Context {
@@ -191,12 +193,12 @@ class Context {
 
   /// kInvalidArgument names the member of the spec; kUnsupported says what would be supported. On a
   /// GPU kernels are compiled or loaded here.
-  Result<Plan> plan(const GemmSpec& spec) const;
+  Result<Plan> plan(const GemmSpec& given) const;
 
-  /// The size of packed B for all groups of `spec`, and the packing itself: weights that are used
+  /// The size of packed B for all groups of `given`, and the packing itself: weights that are used
   /// many times are laid out once in the order in which the CPU reads them. CPU only.
-  Result<size_t> packed_b_bytes(const GemmSpec& spec) const;
-  Result<> pack_b(const GemmSpec& spec, const void* b, const void* b_scale,
+  Result<size_t> packed_b_bytes(const GemmSpec& given) const;
+  Result<> pack_b(const GemmSpec& given, const void* b, const void* b_scale,
                   std::span<std::byte> packed) const;
 
   struct Impl;

@@ -31,6 +31,10 @@
 
 #include "base/error.h"
 
+namespace hadal {
+class Log;
+}
+
 namespace hadal::gpu {
 
 /// An address in a device's memory. Emulated memory is the process's own, so an address is a
@@ -199,6 +203,7 @@ struct DeviceOptions {
                                 // $XDG_CACHE_HOME/hadal/gpu, or ~/.cache/hadal/gpu
   int64_t cache_bytes = int64_t{1} << 30;  // the oldest entries go first
   bool may_compile = true;                 // false: a kernel that is not in the cache is kNotFound
+  const Log* log = nullptr;                // is told once of a cache that cannot be used
 };
 
 /// kUnavailable: no driver, or no GPU, and which of them. kInvalidArgument: no such ordinal.

@@ -62,8 +62,7 @@ std::vector<Activity> collect(const Trace& trace, const Rules& rules, const Wind
     if (window.device >= 0 && track.device != window.device) continue;
     for (uint32_t row = track.begin; row < track.end; ++row) {
       if (!is_gpu_activity(e.category[row]) || e.phase[row] != Phase::kComplete ||
-          !in_time(trace, row) || e.end_ns(row) < window.start_ns ||
-          e.start_ns[row] >= window.end_ns) {
+          !in_time(trace, row) || !window.reached_by(e.start_ns[row], e.end_ns(row))) {
         continue;
       }
       Activity a{.start_ns = std::max(e.start_ns[row], window.start_ns),

@@ -52,6 +52,12 @@ struct Window {
   int64_t start_ns = INT64_MIN, end_ns = INT64_MAX;
   int device = -1;  // -1: all of them
   std::string description = "whole trace";
+
+  /// Does some of [start, end), or a moment without length, lie inside? Neighbours that only touch
+  /// the window do not.
+  bool reached_by(int64_t start, int64_t end) const {
+    return start < end_ns && (start >= start_ns || end > start_ns);
+  }
 };
 
 /// Reads "1200us:3400us" (times since the first event; ns, us, ms, s; us where no unit is given) or

@@ -62,7 +62,7 @@ Sheet path_classes_sheet(const CriticalPath& path) {
   return sheet;
 }
 
-Sheet path_steps_sheet(const GpuView& view, const CriticalPath& path) {
+Sheet path_steps_sheet(const GpuView& view, const CriticalPath& path, size_t most) {
   Sheet sheet{.id = "steps",
               .title = "Longest steps of the path",
               .columns = {{"start_us", "start us", Unit::kTime},
@@ -73,8 +73,10 @@ Sheet path_steps_sheet(const GpuView& view, const CriticalPath& path) {
                           {"region", "region", Unit::kText}}};
   std::vector<const PathStep*> longest;
   for (const PathStep& step : path.steps) longest.push_back(&step);
-  std::ranges::sort(longest, {},
-                    [](const PathStep* s) { return std::pair(-s->length(), s->start_ns); });
+  const size_t kept = sheet.limit(longest.size(), most);
+  std::ranges::partial_sort(longest, longest.begin() + static_cast<ptrdiff_t>(kept), {},
+                            [](const PathStep* s) { return std::pair(-s->length(), s->start_ns); });
+  longest.resize(kept);
   for (const PathStep* step : longest) {
     Cell kernel, region;
     if (step->activity != kNone) {

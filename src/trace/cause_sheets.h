@@ -14,7 +14,7 @@ Sheet path_classes_sheet(const CriticalPath& path);
 Sheet path_regions_sheet(const CriticalPath& path);
 Sheet path_kernels_sheet(const CriticalPath& path);
 /// All steps, the longest first.
-Sheet path_steps_sheet(const GpuView& view, const CriticalPath& path);
+Sheet path_steps_sheet(const GpuView& view, const CriticalPath& path, size_t most = kAllRows);
 Sheet what_if_sheet(const std::vector<WhatIf>& results);
 
 Sheet diff_identity_sheet(const TraceDiff& d);

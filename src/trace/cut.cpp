@@ -60,7 +60,11 @@ class CutPass : public EventPass {
   Result<CutSummary> run() {
     TRY(read_document());
     TRY(writer_.finish(members_));
-    return CutSummary{.events = writer_.num_events(), .rows = selection_.rows.size()};
+    CutSummary summary{.events = writer_.num_events(),
+                       .rows = selection_.rows.size(),
+                       .lost_events = trace_.health.lost_events};
+    if (trace_.health.truncated) summary.truncated.push_back(trace_.path);
+    return summary;
   }
 
   const char* take(const RawEvent& event, uint64_t offset, std::string_view text) override {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 
@@ -16,6 +17,9 @@ namespace hadal::trace {
 struct CutSummary {
   uint64_t events = 0;  // written, metadata and arrows included
   uint64_t rows = 0;    // those of Trace::events that were kept
+  // What the inputs lacked.
+  uint64_t lost_events = 0;                 // could not be read
+  std::vector<std::string> truncated = {};  // the files that end in the middle
 };
 
 /// Writes the part of a trace that touches [start_ns, end_ns), in nanoseconds since its first

@@ -156,11 +156,10 @@ TEST_F(CutTest, MergesRanks) {
 
 TEST_F(CutTest, MergesGenerations) {
   // Relative and absolute times come to one epoch.
-  const std::string a =
-      write("a.json", R"({"baseTimeNanoseconds": 1740461600000000000, "traceEvents":
-    [{"ph":"X","name":"a","ts":79470692.125,"dur":1,"pid":"Spans","tid":1}]})");
-  const std::string b =
-      write("b.json", R"([{"ph":"X","name":"b","ts":1740461679470693,"dur":1,"pid":-1,"tid":1}])");
+  const std::string a = write("a.json", R"({"baseTimeNanoseconds": 1740461600000000000,
+    "traceEvents": [{"ph":"X","name":"a","pid":"Spans","tid":1,"ts":79470692.125,"dur":1}]})");
+  const std::string b = write("b.json", R"([
+    {"ph":"X","name":"b","pid":-1,"tid":1,"ts":1740461679470693,"dur":1}])");
   ASSERT_TRUE(merge(std::vector{a, b}, {}, file("all.json")));
   const Trace all = must_load(file("all.json"));
   ASSERT_EQ(all.events.size(), 2);

@@ -4,12 +4,8 @@
 
 #include <fmt/core.h>
 
-#include "trace/contention.h"
 #include "trace/finding_rules.h"
 #include "trace/kernel_groups.h"
-#include "trace/occupancy.h"
-#include "trace/roofline.h"
-#include "trace/waves.h"
 
 namespace hadal::trace {
 namespace {
@@ -104,7 +100,7 @@ void add_slot(const GpuView& view, const std::vector<Beside>& company, const Con
 
 void find_contended(const Analyses& a, const WaveReport& waves, FindingList& out) {
   const GpuView& view = a.view;
-  const Contention measured = contention(view);
+  const Contention& measured = a.hardware.contention;
   const std::vector<Beside> company = beside(view);
   const auto in_regions = launched_in_regions(view);
   std::map<KernelKey, const WaveRow*> flagged;
@@ -192,7 +188,7 @@ bool lives_on_bandwidth(std::string_view f) {
 }
 
 void find_occupancy(const Analyses& a, FindingList& out) {
-  const OccupancyReport report = occupancy_report(a.view);
+  const OccupancyReport& report = a.hardware.occupancy;
   if (report.wrong_ns >= worth(a)) {
     Finding f{.id = "occupancy:reported-wrong", .confidence = Confidence::kDerived};
     f.claim = fmt::format(
@@ -224,8 +220,8 @@ void find_occupancy(const Analyses& a, FindingList& out) {
 
 /// GEMMs well below what GEMMs reach in this trace.
 void find_roofline(const Analyses& a, FindingList& out) {
-  const Shapes shapes = infer_shapes(a.view);
-  const Roofline roofs = roofline(a.view, shapes);
+  const Shapes& shapes = a.hardware.shapes;
+  const Roofline& roofs = a.hardware.roofline;
   if (!roofs.gemm || roofs.gemm->percent_of_peak() <= 0) return;
   const double usual = roofs.gemm->percent_of_peak();
   for (const RoofRow& row : roofs.rows) {
@@ -263,7 +259,7 @@ void find_roofline(const Analyses& a, FindingList& out) {
 }  // namespace
 
 void find_hardware(const Analyses& a, FindingList& out) {
-  const WaveReport waves = wave_report(a.view);
+  const WaveReport& waves = a.hardware.waves;
   find_partition(waves, out);
   find_contended(a, waves, out);
   find_queueing(a, waves, out);

@@ -7,6 +7,7 @@
 #include "trace/comm.h"
 #include "trace/findings.h"
 #include "trace/gates.h"
+#include "trace/hardware.h"
 #include "trace/launch.h"
 #include "trace/regions.h"
 #include "trace/streams.h"
@@ -16,12 +17,14 @@ namespace hadal::trace {
 
 struct Analyses {
   const GpuView& view;
+  const Hardware& hardware;
   Summary summary;
   std::vector<StreamUse> streams;
   CommUse comm;
   LaunchUse launch;
-  explicit Analyses(const GpuView& v)
+  Analyses(const GpuView& v, const Hardware& h)
       : view(v),
+        hardware(h),
         summary(summarize(v)),
         streams(stream_use(v)),
         comm(comm_use(v)),

@@ -20,7 +20,7 @@ double percent(int64_t part, int64_t whole) {
 
 /// Host calls of the trace have an operator with its arguments' shapes only where shapes were
 /// recorded; the profiler's own settings are not in the file, so the content must tell.
-std::vector<std::string> cannot_tell(const GpuView& view) {
+std::vector<std::string> cannot_tell(const GpuView& view, const Model& model) {
   const Trace& trace = *view.trace;
   std::vector<std::string> all;
   const auto has = [&](Category c) {
@@ -55,7 +55,8 @@ std::vector<std::string> cannot_tell(const GpuView& view) {
   if (view.regions.empty()) {
     all.emplace_back("no user annotations: phases and layers are not known");
   }
-  if (trace.collectives.empty()) {
+  const bool sized = model.tokens > 0 && model.hidden > 0 && model.nodes > 0;
+  if (trace.collectives.empty() && !sized) {
     all.emplace_back(
         "no sizes of messages: the bandwidth of communication needs a model file (--model)");
   }
@@ -98,21 +99,25 @@ Findings rank_findings(int64_t span_ns, std::vector<Finding> list) {
   return findings;
 }
 
-Findings find(const GpuView& view) {
+Findings find(const GpuView& view, const Model& model) {
+  return find(view, model, Hardware(view, model));
+}
+
+Findings find(const GpuView& view, const Model& model, const Hardware& hardware) {
   std::vector<Finding> list;
   if (view.activities.empty()) {
     Findings none;
     none.cannot_tell.emplace_back("no work of a GPU in this trace: there is nothing to find");
     return none;
   }
-  const Analyses analyses(view);
+  const Analyses analyses(view, hardware);
   find_exposed(analyses, list);
   find_barriers(analyses, list);
   find_host(analyses, list);
   find_hardware(analyses, list);
   find_structure(analyses, list);
   Findings findings = rank_findings(analyses.summary.span_ns, std::move(list));
-  findings.cannot_tell = cannot_tell(view);
+  findings.cannot_tell = cannot_tell(view, model);
   return findings;
 }
 

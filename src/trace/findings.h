@@ -15,6 +15,7 @@
 
 #include "trace/activity.h"
 #include "trace/json.h"
+#include "trace/model.h"
 #include "trace/sheet.h"
 
 namespace hadal::trace {
@@ -54,8 +55,13 @@ struct Findings {
   std::vector<std::string> cannot_tell = {};  // what this trace does not show
 };
 
-/// Runs all rules on a view. Sorted by ceiling, then id.
-Findings find(const GpuView& view);
+/// Runs all rules on a view; what `model` says of shapes and peaks goes before what the trace
+/// suggests. Sorted by ceiling, then id.
+Findings find(const GpuView& view, const Model& model = {});
+
+/// The same for a caller that has Hardware(view, model) already.
+struct Hardware;
+Findings find(const GpuView& view, const Model& model, const Hardware& hardware);
 
 /// Sorts, and fills ceilings and severities; for rules outside of find().
 Findings rank_findings(int64_t span_ns, std::vector<Finding> list);

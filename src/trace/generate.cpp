@@ -94,7 +94,8 @@ Result<Sizes> measure(const Scenario& scenario) {
   const std::vector<Sink> sinks(static_cast<size_t>(scenario.ranks),
                                 [](std::string_view) -> Result<> { return {}; });
   constexpr int kPolls = 100;
-  Run run(scenario, sinks, {});
+  const Observer nobody;  // Run keeps a reference
+  Run run(scenario, sinks, nobody);
   std::array<int64_t, 5> at{};
   at[0] = run.bytes();
   TRY(run.step(1, 1));

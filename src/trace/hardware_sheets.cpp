@@ -171,6 +171,11 @@ Sheet head_of_line_sheet(const GpuView& view, const WaveReport& report) {
   return sheet;
 }
 
+std::string peaks_text(const Peaks& peaks) {
+  return fmt::format("{}: FP8 {:g}, BF16 {:g} TFLOP/s dense, {:g} TB/s ({})", peaks.device,
+                     peaks.fp8_tflops, peaks.bf16_tflops, peaks.hbm_tb_s, peaks.source);
+}
+
 Sheet roofline_sheet(const Roofline& r) {
   Sheet sheet{.id = "roofline",
               .title = "Kernels against the roofline",

@@ -18,6 +18,8 @@ Sheet waves_sheet(const GpuView& view, const WaveReport& report);
 Sheet contention_sheet(const GpuView& view, const Contention& contention);
 Sheet head_of_line_sheet(const GpuView& view, const WaveReport& report);
 
+/// "NVIDIA H800: FP8 1979, BF16 989.5 TFLOP/s dense, 3.35 TB/s (data sheet)".
+std::string peaks_text(const Peaks& peaks);
 Sheet roofline_sheet(const Roofline& roofline);
 Sheet roofline_totals_sheet(const Roofline& roofline);
 Sheet comm_bandwidth_sheet(const Roofline& roofline);

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "trace/saturate.h"
+
 namespace hadal::trace {
 namespace {
 
@@ -75,7 +77,7 @@ DurationStats duration_stats(std::vector<int64_t> values) {
   if (values.empty()) return stats;
   std::ranges::sort(values);
   stats.count = values.size();
-  for (const int64_t ns : values) stats.sum_ns += ns;
+  for (const int64_t ns : values) stats.sum_ns = add_saturated(stats.sum_ns, ns);
   stats.min_ns = values.front();
   stats.max_ns = values.back();
   stats.median_ns = percentile(values, 50);

@@ -20,7 +20,6 @@ constexpr int64_t kPidsPerRank = 10'000'000;  // more than Linux gives out: 2^22
 struct Rank {
   std::string path;
   int rank = 0;
-  uint64_t rows = 0;
   int64_t base_ns = 0;        // baseTimeNanoseconds
   int64_t shift_ns = 0;       // added to every time of the text
   uint64_t correlations = 0;  // added to every correlation, and to ids of arrows that are one
@@ -127,9 +126,11 @@ int64_t base_of(const Members& members) {
   return std::clamp(parse_integer(found->second).value_or(0), -kTimeMaxNs, kTimeMaxNs);
 }
 
-// Ranks in the order of `paths`, with the room that their numbers need.
+// Ranks in the order of `paths`, with the room that their numbers need. Adds to the summary what
+// the files hold and lack.
 Result<std::vector<Rank>> plan(std::span<const std::string> paths,
-                               std::span<const int64_t> offsets_ns, Members& first) {
+                               std::span<const int64_t> offsets_ns, Members& first,
+                               CutSummary& summary) {
   std::vector<Rank> ranks;
   std::set<int> named;
   uint64_t correlations = 0, flows = 0;
@@ -140,7 +141,9 @@ Result<std::vector<Rank>> plan(std::span<const std::string> paths,
     Rank& rank = ranks.emplace_back();
     rank.path = paths[i];
     rank.rank = trace.rank;
-    rank.rows = trace.events.size();
+    summary.rows += trace.events.size();
+    summary.lost_events += trace.health.lost_events;
+    if (trace.health.truncated) summary.truncated.push_back(trace.path);
     rank.base_ns = base_of(members);
     rank.shift_ns = offsets_ns.empty() ? 0 : offsets_ns[i];
     rank.correlations = correlations;
@@ -179,19 +182,19 @@ Result<CutSummary> merge(std::span<const std::string> paths, std::span<const int
                                                     offsets_ns.size(), paths.size()));
   }
   Members first;
-  std::vector<Rank> ranks = TRY(plan(paths, offsets_ns, first));
+  CutSummary summary;
+  std::vector<Rank> ranks = TRY(plan(paths, offsets_ns, first, summary));
   const int64_t base = std::ranges::min(ranks, {}, &Rank::base_ns).base_ns;
   TraceWriter writer(TRY(Output::create(output)));
   writer.members(common_members(first, paths.size(), base));
-  uint64_t rows = 0;
   for (Rank& rank : ranks) {
-    rows += rank.rows;
     rank.shift_ns += rank.base_ns - base;
     const std::unique_ptr<Source> source = TRY(open_source(rank.path));
     TRY(MergePass(*source, rank, writer).run());
   }
   TRY(writer.finish({}));
-  return CutSummary{.events = writer.num_events(), .rows = rows};
+  summary.events = writer.num_events();
+  return summary;
 }
 
 }  // namespace hadal::trace

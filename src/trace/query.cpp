@@ -87,14 +87,19 @@ class Evaluation {
     }
     std::vector<uint32_t> rows;
     for (uint32_t row = 0; row < e_.size(); ++row) {
-      const bool inside =
-          e_.start_ns[row] < view_.window.end_ns && e_.end_ns(row) >= view_.window.start_ns;
-      if (inside && (stack.empty() || stack.back()[row] != 0)) rows.push_back(row);
+      if (is_in_view(row) && (stack.empty() || stack.back()[row] != 0)) rows.push_back(row);
     }
     return rows;
   }
 
  private:
+  bool is_in_view(uint32_t row) const {
+    const Track& track = trace_.tracks[e_.track[row]];
+    const bool elsewhere = view_.window.device >= 0 && track.kind == TrackKind::kGpu &&
+                           track.device != view_.window.device;
+    return !elsewhere && view_.window.reached_by(e_.start_ns[row], e_.end_ns(row));
+  }
+
   Mask condition(const Query::Node& node) const {
     switch (node.field) {
       case QueryField::kName: return by_text(node, trace_.names, e_.name);

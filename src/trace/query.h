@@ -90,8 +90,8 @@ struct Query {
 /// kInvalidArgument: what is wrong, at which character (counted from 1), and what is allowed there.
 Result<Query> parse_query(std::string_view text);
 
-/// The rows that match and reach into the view's window, ascending. `rank` is what `rank=`
-/// compares.
+/// The rows that match and reach into the view's window, ascending; those of the host whatever the
+/// view's device is. `rank` is what `rank=` compares.
 std::vector<uint32_t> find_events(const GpuView& view, int rank, const Query& query);
 
 enum class QueryOrder : uint8_t { kStart, kDuration, kDelay, kBytes, kName };

@@ -20,7 +20,40 @@ std::string shown_name(const CollectiveKind& kind) {
   return kind.group.empty() ? short_name(kind.collective) : kind.collective;
 }
 
+std::string text_us(int64_t ns) {
+  return shown(cell(ns), Unit::kTime) + " us";
+}
+
+std::string counted(uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 }  // namespace
+
+std::vector<std::string> rank_sentences(const RanksUse& use) {
+  int64_t residual = 0;
+  for (const RankUse& rank : use.ranks) residual = std::max(residual, rank.residual_ns);
+  std::vector<std::string> sentences = {
+      fmt::format("{}, {} matched; clocks {}", counted(use.ranks.size(), "rank"),
+                  counted(use.collectives.size(), "collective"),
+                  use.collectives.empty() ? "taken as they are" : "agree to " + text_us(residual))};
+  if (use.straggler != kNone) {
+    const RankUse& late = use.ranks[use.straggler];
+    sentences.push_back(use.straggler_stands_out
+                            ? fmt::format("late: rank {}: it waited {} less than the mean of the "
+                                          "others, and was last at {} "
+                                          "of {}",
+                                          late.rank, text_us(use.straggler_lead_ns), late.last,
+                                          counted(late.collectives, "collective"))
+                            : "late: no rank stands out from the uncertainty of the clocks");
+  }
+  if (use.slowest_compute != kNone) {
+    const RankUse& slow = use.ranks[use.slowest_compute];
+    sentences.push_back(fmt::format("slowest to compute: rank {}: {:.3f} times the median rank",
+                                    slow.rank, slow.compute_ratio));
+  }
+  return sentences;
+}
 
 Sheet ranks_sheet(const RanksUse& use) {
   Sheet sheet{.id = "ranks",

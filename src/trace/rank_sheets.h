@@ -9,6 +9,10 @@
 
 namespace hadal::trace {
 
+/// How many ranks and collectives, how well the clocks agree, who is late, whose GPU is slow: one
+/// sentence each, the last two where they can be told.
+std::vector<std::string> rank_sentences(const RanksUse& use);
+
 /// By rank.
 Sheet ranks_sheet(const RanksUse& use);
 Sheet collective_kinds_sheet(const RanksUse& use);

@@ -9,6 +9,8 @@
 
 #include "trace/generate.h"
 #include "trace/hand_trace.h"
+#include "trace/report_ranks.h"
+#include "trace/timeline_data.h"
 
 namespace hadal::trace {
 namespace {
@@ -196,7 +198,14 @@ TEST(Ranks, AbsurdClocksDoNotOverflow) {
     trace.base_ns = base;
     job.add(std::move(trace));
   }
-  EXPECT_EQ(job.compare().collectives.size(), 30U);
+  const RanksUse use = job.compare();
+  EXPECT_EQ(use.collectives.size(), 30U);
+  EXPECT_EQ(to_json(ranks_tab(use))["id"], "ranks");
+  EXPECT_EQ(clocks_json(use).size(), 3U);
+  EXPECT_TRUE(rank_findings_json(use).is_array());
+  std::vector<int64_t> offsets;
+  for (const RankUse& rank : use.ranks) offsets.push_back(rank.offset_ns);
+  EXPECT_EQ(encode_timeline(job.views, offsets, 1000).ranks.size(), 3U);
 }
 
 /// A generated job, read back.

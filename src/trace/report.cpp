@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -114,9 +116,27 @@ Json track_json(const Trace& trace, const TimelineTrack& info) {
   return json;
 }
 
-Json rank_json(const GpuView& view, const TimelineRank& info, size_t index) {
+/// "rank 3"; where two are of one rank, the names of their files.
+std::vector<std::string> rank_labels(std::span<const GpuView> ranks) {
+  std::vector<std::string> labels;
+  std::set<int> numbers;
+  for (const GpuView& view : ranks) {
+    const int own = view.trace->rank;
+    const int rank = own >= 0 ? own : static_cast<int>(labels.size());
+    numbers.insert(rank);
+    labels.push_back(fmt::format("rank {}", rank));
+  }
+  if (numbers.size() == ranks.size()) return labels;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const std::string& path = ranks[i].trace->path;
+    labels[i] = path.substr(path.rfind('/') + 1);
+  }
+  return labels;
+}
+
+Json rank_json(const GpuView& view, const TimelineRank& info, const std::string& label) {
   const Trace& trace = *view.trace;
-  Json json = {{"label", fmt::format("rank {}", trace.rank >= 0 ? trace.rank : int(index))},
+  Json json = {{"label", label},
                {"path", trace.path},
                {"events", info.events},
                {"gpu_events", view.activities.size()},
@@ -141,12 +161,13 @@ Result<std::string> render_report(const ReportInput& input) {
   if (input.ranks.empty()) return fail(Code::kInvalidArgument, "a report needs at least one trace");
   const Timeline timeline =
       encode_timeline(input.ranks, input.clock_offsets_ns, input.host_events_max);
+  const std::vector<std::string> labels = rank_labels(input.ranks);
   Json meta = {{"version", 1},
                {"title", input.title},
                {"payload_bytes", timeline.payload.size()},
                {"timeline_ranks", Json::array()}};
   for (size_t i = 0; i < input.ranks.size(); ++i) {
-    meta["timeline_ranks"].push_back(rank_json(input.ranks[i], timeline.ranks[i], i));
+    meta["timeline_ranks"].push_back(rank_json(input.ranks[i], timeline.ranks[i], labels[i]));
   }
   meta["analyses"] = input.analyses ? *input.analyses : Json::object();
   const auto [head, tail] = report_page();

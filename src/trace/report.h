@@ -19,20 +19,27 @@
 //               ReportInput::ranks.
 //   "findings"  [{"id", "severity": "high"|"medium"|"low"|"info", "claim", "action",
 //                "confidence": "measured"|"derived"|"inferred", "ceiling_us", "ceiling_percent",
-//                "evidence": [{"start_us", "end_us", "label", "track"?, "rank"?}]}]
+//                "evidence": [{"start_us", "end_us", "label", "track"?, "rank"?}],
+//                "rank"?, "all_ranks"?}]
 //               in the order to show. `track` is a label or a number of a stream, `rank` an index
-//               into ReportInput::ranks (default 0). Clicking zooms to the evidence.
-//   "tabs"      [{"id", "title", "rank"?, "notes"?: ["text", ...], "tables"?: [table], "grids"?:
-//   [grid]}]
+//               into ReportInput::ranks (default 0). Clicking zooms to the evidence; with
+//               "all_ranks" in all ranks.
+//   "clocks"    by rank {"offset_us", "residual_us", "drift_ppm", "component", "collectives"}: what
+//               the timeline did to its clock, trace/ranks.h.
+//   "tabs"      [{"id", "title", "rank"?, "notes"?: ["text", ...], "parts": [table or grid]}]
 //               With "rank" a tab is about that rank, is there while that rank is shown, and its
-//               intervals are on that rank's clock.
-//     table     {"title"?, "columns": [{"key", "title", "unit"?, "align"?: "left"|"right"}],
-//                "rows": [[cell, ...]], "row_interval"?: [i, j]}
-//               A cell is null, a string or a number. The columns i and j of `row_interval` hold
-//               the start and end, in microseconds, that a click on the row zooms to.
-//     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?,
-//                "cells": [[number or null, or {"value", "start_us", "end_us"}]]}
-//               drawn as a heat map; a cell with an interval can be clicked.
+//               intervals are on that rank's clock; without, it is about all, on the first one's.
+//     table     {"id"?, "title"?, "columns": [{"key", "title", "unit"?, "align"?: "left"|"right"}],
+//                "rows": [[cell, ...]], "intervals_us"?: [[start, end] or null], "notes"?,
+//                "rows_total"?}
+//               A cell is null, a string or a number. A click on a row zooms to its interval.
+//               `rows_total` says how many there are where not all are given. The column of the
+//               title "full name" is the tip of the first cell, and what a click searches for.
+//     grid      {"title"?, "rows": ["label"], "columns": ["label"], "unit"?, "neutral"?,
+//                "cells": [[number or null, or {"value", "start_us", "end_us"}]],
+//                "rows_total"?, "columns_total"?}
+//               drawn as a heat map of what is above `neutral`; a cell with an interval can be
+//               clicked.
 //
 // All times are microseconds since the first event of their rank.
 #pragma once
@@ -51,7 +58,7 @@ struct ReportInput {
   std::span<const GpuView> ranks;  // at least one; each points to its Trace
   std::string title;
   const Json* analyses = nullptr;  // as above; null: no figures, findings or tabs
-  /// Clock of rank i minus clock of rank 0, to be subtracted: from `align`. Empty: clocks agree.
+  /// What the clock of rank i shows too much (RankUse::offset_ns). Empty: clocks agree.
   std::span<const int64_t> clock_offsets_ns;
   /// Host events that the file holds one by one. Of more, the shortest are merged with their
   /// neighbours, and the page says so. GPU events are never merged.

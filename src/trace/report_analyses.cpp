@@ -1,128 +1,50 @@
 #include "trace/report_analyses.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "trace/cause_sheets.h"
 #include "trace/findings.h"
+#include "trace/hardware.h"
 #include "trace/hardware_sheets.h"
+#include "trace/report_ranks.h"
+#include "trace/report_tab.h"
 #include "trace/sheets.h"
 
 namespace hadal::trace {
 namespace {
 
-constexpr size_t kRowsMax = 2000;  // of a table; the command line and CSV have all of them
-constexpr size_t kGapsMax = 500;
-
-/// A sheet as the page's table: the interval of a row becomes two columns at its end.
-Json table_of(Sheet sheet) {
-  const size_t left_out = sheet.rows.size() > kRowsMax ? sheet.rows.size() - kRowsMax : 0;
-  if (left_out > 0) {
-    sheet.rows.resize(kRowsMax);
-    if (!sheet.intervals.empty()) sheet.intervals.resize(kRowsMax);
-  }
-  if (!sheet.intervals.empty()) {
-    sheet.columns.push_back({"from_us", "from us", Unit::kTime});
-    sheet.columns.push_back({"to_us", "to us", Unit::kTime});
-    for (size_t i = 0; i < sheet.rows.size(); ++i) {
-      const Interval& at = sheet.intervals[i];
-      const bool some = at.end > at.start;
-      sheet.rows[i].push_back(some ? cell(at.start) : Cell());
-      sheet.rows[i].push_back(some ? cell(at.end) : Cell());
+Grid phases_grid(const GpuView& view, const std::vector<RegionUse>& uses) {
+  const PhaseGrid phases = phase_grid(view, uses);
+  Grid grid{.title = "Phases by layers, busy time", .unit = "us", .rows = phases.phases};
+  for (int i = 0; i < phases.num_layers; ++i) grid.columns.push_back(fmt::format("#{}", i));
+  for (const uint32_t use : phases.cells) {
+    if (use == kNone || uses[use].events == 0) {
+      grid.cells.emplace_back();
+    } else {
+      const RegionUse& u = uses[use];
+      grid.cells.emplace_back(Grid::Entry{.value = us(u.busy_ns), .time = {u.start_ns, u.end_ns}});
     }
   }
-  const Json data = to_json(sheet);
-  Json table = {{"title", sheet.title}, {"columns", data["columns"]}, {"rows", data["rows"]}};
-  for (Json& column : table["columns"]) {
-    column["align"] = column["unit"] == "text" ? "left" : "right";
-    if (column["unit"] == "text" || column["unit"] == "count" || column["unit"] == "number") {
-      column.erase("unit");
-    } else if (column["unit"] == "percent") {
-      column["unit"] = "%";
-    }
-  }
-  if (!sheet.intervals.empty()) {
-    table["row_interval"] = {sheet.columns.size() - 2, sheet.columns.size() - 1};
-  }
-  if (left_out > 0) table["title"] = fmt::format("{} (first {})", sheet.title, kRowsMax);
-  return table;
+  return grid;
 }
 
-class Tab {
- public:
-  Tab(std::string_view id, std::string_view title)
-      : tab_{{"id", id},
-             {"title", title},
-             {"notes", Json::array()},
-             {"tables", Json::array()},
-             {"grids", Json::array()}} {}
-  Tab& note(std::string_view text) {
-    tab_["notes"].push_back(text);
-    return *this;
-  }
-  Tab& table(const Sheet& sheet) {
-    if (sheet.rows.empty()) return *this;
-    tab_["tables"].push_back(table_of(sheet));
-    for (const std::string& text : sheet.notes) note(text);
-    return *this;
-  }
-  Tab& grid(Json grid) {
-    tab_["grids"].push_back(std::move(grid));
-    return *this;
-  }
-  bool empty() const { return tab_["tables"].empty() && tab_["grids"].empty(); }
-  Json take() { return std::move(tab_); }
-
- private:
-  Json tab_;
-};
-
-Json phases_grid(const GpuView& view, const std::vector<RegionUse>& uses) {
-  const PhaseGrid grid = phase_grid(view, uses);
-  Json rows = Json::array(), columns = Json::array(), cells = Json::array();
-  for (int i = 0; i < grid.num_layers; ++i) columns.push_back(fmt::format("#{}", i));
-  for (size_t row = 0; row < grid.phases.size(); ++row) {
-    rows.push_back(grid.phases[row]);
-    Json line = Json::array();
-    for (int i = 0; i < grid.num_layers; ++i) {
-      const uint32_t use = grid.cells[row * grid.num_layers + i];
-      if (use == kNone || uses[use].events == 0) {
-        line.push_back(nullptr);
-      } else {
-        line.push_back({{"value", us(uses[use].busy_ns)},
-                        {"start_us", us(uses[use].start_ns)},
-                        {"end_us", us(uses[use].end_ns)}});
-      }
-    }
-    cells.push_back(std::move(line));
-  }
-  return {{"title", "Phases by layers, busy time"},
-          {"rows", std::move(rows)},
-          {"columns", std::move(columns)},
-          {"unit", "us"},
-          {"cells", std::move(cells)}};
+Grid overlap_grid(const OverlapMatrix& m) {
+  Grid grid{.title = "Time that two phases run together",
+            .unit = "us",
+            .rows = m.phases,
+            .columns = m.phases};
+  for (const int64_t ns : m.overlap_ns) grid.cells.emplace_back(Grid::Entry{.value = us(ns)});
+  return grid;
 }
 
-Json overlap_grid(const OverlapMatrix& m) {
-  Json cells = Json::array();
-  for (size_t p = 0; p < m.phases.size(); ++p) {
-    Json line = Json::array();
-    for (size_t q = 0; q < m.phases.size(); ++q) {
-      line.push_back(us(m.overlap_ns[p * m.phases.size() + q]));
-    }
-    cells.push_back(std::move(line));
-  }
-  return {{"title", "Time that two phases run together"},
-          {"rows", m.phases},
-          {"columns", m.phases},
-          {"unit", "us"},
-          {"cells", std::move(cells)}};
-}
-
-/// What was wrong with the file, and what it says of itself.
-Sheet health_sheet(const Trace& trace) {
+/// What was wrong with the file, and what it says of itself and does not say.
+Sheet health_sheet(const Trace& trace, const std::vector<std::string>& cannot_tell) {
   Sheet sheet{.id = "health",
               .title = "The file",
               .columns = {{"what", "what", Unit::kText}, {"value", "value", Unit::kText}}};
@@ -154,113 +76,162 @@ Sheet health_sheet(const Trace& trace) {
   for (const Loss& loss : health.losses) {
     add("lost", fmt::format("at byte {}: {}", loss.offset, loss.reason));
   }
+  if (!cannot_tell.empty()) sheet.notes.emplace_back("What this trace does not show:");
+  sheet.notes.insert(sheet.notes.end(), cannot_tell.begin(), cannot_tell.end());
   return sheet;
 }
 
-/// What the machine did with the kernels.
-template <typename Add>
-void add_hardware_tabs(const GpuView& view, const Add& add) {
-  const WaveReport waves = wave_report(view);
-  const Shapes shapes = infer_shapes(view);
-  const Roofline roofs = roofline(view, shapes);
-  const MemoryUse memory = memory_use(view);
-  const Patterns found = patterns(view, shapes);
-  Tab sms("sms", "SMs");
-  add(sms.table(occupancy_sheet(view, occupancy_report(view)))
-          .table(waves_sheet(view, waves))
-          .table(contention_sheet(view, contention(view)))
-          .table(head_of_line_sheet(view, waves)));
-  Tab roof("roofline", "Roofline");
-  add(roof.table(roofline_totals_sheet(roofs))
-          .table(roofline_sheet(roofs))
-          .table(comm_bandwidth_sheet(roofs)));
-  Tab repeats("patterns", "Patterns");
-  add(repeats.table(recompute_sheet(view, found))
-          .table(chains_sheet(view, found))
-          .table(sequences_sheet(view, found))
-          .table(grouped_rows_sheet(view, found)));
-  Tab bytes("memory", "Memory");
-  add(bytes.table(copies_sheet(memory))
-          .table(allocation_calls_sheet(memory))
-          .table(memory_peaks_sheet(memory)));
-}
+class Tabs {
+ public:
+  Tabs(const GpuView& view, const Model& model, const Hardware& hardware, size_t rank, Json& out)
+      : view_(view), model_(model), hardware_(hardware), rank_(rank), out_(out) {}
 
-void add_tabs(const GpuView& view, size_t rank, Json& tabs) {
-  const auto add = [&](Tab& tab) {
+  void add_all(const std::vector<std::string>& cannot_tell) {
+    add_phases();
+    add_work();
+    add_host();
+    add_hardware();
+    add(ReportTab{.id = "health", .title = "File"}.add(health_sheet(*view_.trace, cannot_tell)));
+  }
+
+ private:
+  void add(ReportTab& tab) {
     if (tab.empty()) return;
-    tabs.push_back(tab.take());
-    tabs.back()["rank"] = rank;
-  };
-  const auto uses = region_use(view);
-  const OverlapMatrix matrix = overlap_matrix(view);
-  const auto streams = stream_use(view);
-  const CommUse comm = comm_use(view);
-  const LaunchUse launch = launch_use(view, streams);
-  const KernelTable kernels = kernel_table(view);
-  if (!uses.empty()) {
-    Tab phases("phases", "Phases");
-    add(phases.grid(phases_grid(view, uses)).table(regions_sheet(uses)));
-    Tab overlap("overlap", "Overlap");
-    add(overlap.grid(overlap_grid(matrix)).table(phases_sheet(matrix)));
-    Tab gate("gates", "Gates");
-    add(gate.table(gates_sheet(view, gates(view))));
+    out_.push_back(to_json(std::move(tab)));
+    out_.back()["rank"] = rank_;
   }
-  Tab communication("comm", "Communication");
-  if (comm.roles[0].count + comm.roles[1].count > 0) {
-    add(communication.table(roles_sheet(comm))
-            .table(role_growth_sheet(comm))
-            .table(comm_kernels_sheet(comm))
-            .table(unclassified_sheet(comm)));
+
+  void add_phases() {
+    const auto uses = region_use(view_);
+    if (uses.empty()) return;
+    const OverlapMatrix matrix = overlap_matrix(view_);
+    add(ReportTab{.id = "phases", .title = "Phases"}
+            .add(phases_grid(view_, uses))
+            .add(regions_sheet(uses, kReportRowsMax)));
+    add(ReportTab{.id = "overlap", .title = "Overlap"}
+            .add(overlap_grid(matrix))
+            .add(phases_sheet(matrix)));
+    add(ReportTab{.id = "gates", .title = "Gates"}.add(
+        gates_sheet(view_, gates(view_), kReportRowsMax)));
   }
-  Tab kernel("kernels", "Kernels");
-  add(kernel.table(families_sheet(kernels)).table(kernels_sheet(kernels)));
-  Tab stream("streams", "Streams");
-  add(stream.table(streams_sheet(view, streams)).table(gaps_sheet(view, streams, kGapsMax)));
-  Tab host("host", "Host");
-  add(host.table(launches_sheet(view, launch))
-          .table(api_sheet(launch))
-          .table(blocking_sheet(view, launch)));
-  const CriticalPath path = critical_path(replay_graph(view));
-  Tab critical("critical", "Critical path");
-  add(critical.table(path_classes_sheet(path))
-          .table(path_regions_sheet(path))
-          .table(path_kernels_sheet(path))
-          .table(path_steps_sheet(view, path)));
-  add_hardware_tabs(view, add);
-  Tab health("health", "File");
-  add(health.table(health_sheet(*view.trace)));
-}
+
+  void add_work() {
+    const CommUse comm = comm_use(view_);
+    if (comm.roles[0].count + comm.roles[1].count > 0) {
+      add(ReportTab{.id = "comm", .title = "Communication"}
+              .add(roles_sheet(comm))
+              .add(role_growth_sheet(comm))
+              .add(comm_kernels_sheet(comm))
+              .add(unclassified_sheet(comm)));
+    }
+    const KernelTable kernels = kernel_table(view_);
+    add(ReportTab{.id = "kernels", .title = "Kernels"}
+            .add(kernels_sheet(kernels))
+            .add(families_sheet(kernels)));
+  }
+
+  void add_host() {
+    const auto streams = stream_use(view_);
+    const LaunchUse launch = launch_use(view_, streams);
+    const CriticalPath path = critical_path(replay_graph(view_));
+    add(ReportTab{.id = "streams", .title = "Streams"}
+            .add(streams_sheet(view_, streams))
+            .add(gaps_sheet(view_, streams, kReportRowsMax)));
+    add(ReportTab{.id = "host", .title = "Host"}
+            .add(launches_sheet(view_, launch))
+            .add(api_sheet(launch))
+            .add(blocking_sheet(view_, launch, kReportRowsMax)));
+    add(ReportTab{.id = "critical", .title = "Critical path"}
+            .add(path_classes_sheet(path))
+            .add(path_regions_sheet(path))
+            .add(path_kernels_sheet(path))
+            .add(path_steps_sheet(view_, path, kReportRowsMax)));
+  }
+
+  void add_hardware() {
+    const MemoryUse memory = memory_use(view_, model_);
+    const Patterns found = patterns(view_, hardware_.shapes);
+    add(ReportTab{.id = "sms", .title = "SMs"}
+            .add(occupancy_sheet(view_, hardware_.occupancy))
+            .add(waves_sheet(view_, hardware_.waves))
+            .add(contention_sheet(view_, hardware_.contention))
+            .add(head_of_line_sheet(view_, hardware_.waves)));
+    add(ReportTab{
+        .id = "roofline", .title = "Roofline", .notes = roofline_notes(hardware_.roofline)}
+            .add(roofline_totals_sheet(hardware_.roofline))
+            .add(roofline_sheet(hardware_.roofline))
+            .add(comm_bandwidth_sheet(hardware_.roofline)));
+    add(ReportTab{.id = "patterns", .title = "Patterns"}
+            .add(recompute_sheet(view_, found))
+            .add(chains_sheet(view_, found))
+            .add(sequences_sheet(view_, found))
+            .add(grouped_rows_sheet(view_, found)));
+    add(ReportTab{.id = "memory", .title = "Memory", .notes = memory.notes}
+            .add(copies_sheet(memory))
+            .add(allocation_calls_sheet(memory))
+            .add(memory_peaks_sheet(memory)));
+  }
+
+  /// The peaks that percentages are of, and what limits them.
+  static std::vector<std::string> roofline_notes(const Roofline& roofs) {
+    std::vector<std::string> notes = roofs.notes;
+    if (roofs.peaks) notes.insert(notes.begin(), peaks_text(*roofs.peaks));
+    return notes;
+  }
+
+  const GpuView& view_;
+  const Model& model_;
+  const Hardware& hardware_;
+  size_t rank_;
+  Json& out_;
+};
+
+/// The findings of all ranks, the largest first, each with the rank that its intervals belong to.
+class FindingCollector {
+ public:
+  void add(const Findings& findings, size_t rank) {
+    for (size_t i = 0; i < findings.list.size(); ++i) {
+      order_.emplace_back(-findings.list[i].ceiling_ns, rank, i);
+    }
+    lists_.push_back(to_json(findings)["findings"]);
+  }
+
+  void append_to(Json& out) {
+    std::ranges::sort(order_);
+    for (const auto& [ceiling, rank, i] : order_) {
+      Json& finding = lists_[rank][i];
+      finding["rank"] = rank;
+      for (Json& evidence : finding["evidence"]) evidence["rank"] = rank;
+      out.push_back(std::move(finding));
+    }
+  }
+
+ private:
+  std::vector<std::tuple<int64_t, size_t, size_t>> order_;
+  std::vector<Json> lists_;  // by rank
+};
 
 }  // namespace
 
-Json report_analyses(std::span<const GpuView> ranks) {
-  Json summaries = Json::array(), all = Json::array(), tabs = Json::array();
+Json report_analyses(std::span<const GpuView> ranks, const Model& model, const RanksUse* use) {
+  Json summaries = Json::array(), tabs = Json::array();
+  if (use != nullptr) tabs.push_back(to_json(ranks_tab(*use)));
+  FindingCollector collector;
   for (size_t r = 0; r < ranks.size(); ++r) {
     summaries.push_back({{"gpu", to_json(summarize(ranks[r]))}});
-    const Findings findings = find(ranks[r]);
-    Json list = to_json(findings)["findings"];
-    for (Json& finding : list) {
-      for (Json& evidence : finding["evidence"]) evidence["rank"] = r;
-      if (ranks.size() > 1) {
-        finding["claim"] =
-            fmt::format("rank {}: {}", ranks[r].trace->rank, finding["claim"].get<std::string>());
-      }
-      all.push_back(std::move(finding));
-    }
-    add_tabs(ranks[r], r, tabs);
-    if (r == 0 && !findings.cannot_tell.empty()) {
-      Tab limits("limits", "What it cannot tell");
-      Sheet sheet{.id = "limits",
-                  .title = "What this trace does not show",
-                  .columns = {{"limit", "limit", Unit::kText}}};
-      for (const std::string& text : findings.cannot_tell) sheet.add({text});
-      limits.table(sheet);
-      tabs.push_back(limits.take());
-    }
+    const Hardware hardware(ranks[r], model);
+    const Findings findings = find(ranks[r], model, hardware);
+    collector.add(findings, r);
+    Tabs(ranks[r], model, hardware, r, tabs).add_all(findings.cannot_tell);
   }
   Json out = {{"summary", summaries[0]}};
   if (ranks.size() > 1) out["ranks"] = std::move(summaries);
-  out["findings"] = std::move(all);
+  out["findings"] = Json::array();
+  if (use != nullptr) {
+    out["clocks"] = clocks_json(*use);
+    out["findings"] = rank_findings_json(*use);
+  }
+  collector.append_to(out["findings"]);
   out["tabs"] = std::move(tabs);
   return out;
 }

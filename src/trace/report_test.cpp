@@ -98,6 +98,10 @@ Decoded decode(const std::vector<std::byte>& payload) {
   uint64_t bytes = 0;
   for (uint64_t i = 0; i < out.strings; ++i) bytes += in.varint();
   in.bytes(bytes);
+  const uint64_t shorts = in.varint();
+  skip(in, shorts);
+  for (uint64_t i = bytes = 0; i < shorts; ++i) bytes += in.varint();
+  in.bytes(bytes);
   for (uint64_t ranks = in.varint(); ranks > 0; --ranks) {
     out.unit = static_cast<int64_t>(in.varint());
     skip(in, 2);

@@ -81,6 +81,10 @@ std::optional<GemmDims> multiply(const Operator& op, const Dims& a, const Dims& 
 
 }  // namespace
 
+bool multiplies(std::string_view operator_name) {
+  return std::ranges::find(kOperators, operator_name, &Operator::name) != kOperators.end();
+}
+
 std::optional<GemmDims> gemm_dims(std::string_view event) {
   const auto json = nlohmann::json::parse(event, nullptr, false);
   if (!json.is_object() || !json.contains("name") || !json["name"].is_string()) return std::nullopt;

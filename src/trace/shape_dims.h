@@ -17,6 +17,9 @@ struct GemmDims {
   DType type = DType::kUnknown;
 };
 
+/// Whether gemm_dims() knows an operator of this name.
+bool multiplies(std::string_view operator_name);
+
 /// M, N, K of aten::mm, linear, addmm, bmm, baddbmm, matmul and _scaled_mm from the JSON text of
 /// the operator's event; nullopt where it is another operator or has no `Input Dims`.
 std::optional<GemmDims> gemm_dims(std::string_view event);

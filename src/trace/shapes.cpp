@@ -204,7 +204,11 @@ class Inference {
     }
     const auto operators = launching_operators(view_, open);
     std::set<uint32_t> rows;
-    for (const auto& list : operators) rows.insert(list.begin(), list.end());
+    for (const auto& list : operators) {
+      for (const uint32_t row : list) {
+        if (multiplies(view_.trace->name_of(row))) rows.insert(row);
+      }
+    }
     if (rows.empty()) return;
     if (rows.size() > kArgumentsReadMax) {
       shapes_.notes.push_back(fmt::format(

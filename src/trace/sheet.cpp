@@ -29,15 +29,23 @@ size_t code_points(std::string_view text) {
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-/// At most `width` code points, the last three of them "..." where some were cut.
-std::string shortened(std::string_view text, size_t width) {
-  if (code_points(text) <= width) return std::string(text);
-  size_t end = 0, points = 0;
-  while (end < text.size()) {
-    if ((static_cast<unsigned char>(text[end]) & 0xC0) != 0x80 && ++points > width - 3) break;
-    ++end;
+/// The byte at which code point `index` begins; the end where there are fewer.
+size_t byte_of(std::string_view text, size_t index) {
+  size_t at = 0, points = 0;
+  for (; at < text.size(); ++at) {
+    if ((static_cast<unsigned char>(text[at]) & 0xC0) != 0x80 && points++ == index) break;
   }
-  return std::string(text.substr(0, end)) + "...";
+  return at;
+}
+
+/// At most `width` code points (more than three). Longer text loses its middle: long names often
+/// differ at their ends ("FullyShardedDataParallel.forward", "... ._post_backward").
+std::string shortened(std::string_view text, size_t width) {
+  const size_t points = code_points(text);
+  if (points <= width) return std::string(text);
+  const size_t kept = width - 3, tail = kept / 2;
+  return std::string(text.substr(0, byte_of(text, kept - tail))) + "..." +
+         std::string(text.substr(byte_of(text, points - tail)));
 }
 
 bool is_fraction(const Sheet& sheet, size_t column) {

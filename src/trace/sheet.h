@@ -5,6 +5,7 @@
 // microseconds.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -22,6 +23,8 @@ enum class Unit : uint8_t {
   kNumber,   // three significant decimals
   kPercent,  // 0 to 100
 };
+
+inline constexpr size_t kAllRows = SIZE_MAX;  // the default of `most` in functions that make sheets
 
 /// A cell: nothing, text, or a number.
 using Cell = std::variant<std::monostate, std::string, double>;
@@ -41,7 +44,13 @@ struct Sheet {
   std::vector<Interval> intervals =
       {};  // empty, or for each row the time to look at (empty interval: none)
   std::vector<std::string> notes = {};  // sentences below the table
+  size_t rows_total = 0;                // where not all rows are here: how many there are
 
+  /// Says that the rows stop at `most` of `total`; how many to add.
+  size_t limit(size_t total, size_t most) {
+    if (total > most) rows_total = total;
+    return std::min(total, most);
+  }
   void add(std::vector<Cell> row) { rows.push_back(std::move(row)); }
   void add(std::vector<Cell> row, Interval interval) {
     rows.push_back(std::move(row));

@@ -1,6 +1,7 @@
 #include "trace/sheets.h"
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 
 #include <fmt/core.h>
@@ -209,7 +210,7 @@ Sheet unclassified_sheet(const CommUse& use) {
   return sheet;
 }
 
-Sheet regions_sheet(const std::vector<RegionUse>& uses) {
+Sheet regions_sheet(const std::vector<RegionUse>& uses, size_t most) {
   Sheet sheet{.id = "regions",
               .title = "Regions on the GPU",
               .columns = {{"name", "region", Unit::kText},
@@ -222,7 +223,7 @@ Sheet regions_sheet(const std::vector<RegionUse>& uses) {
                           {"exposed_us", "exposed us", Unit::kTime},
                           {"start_us", "start us", Unit::kTime},
                           {"end_us", "end us", Unit::kTime}}};
-  for (const RegionUse& use : uses) {
+  for (const RegionUse& use : std::span(uses).first(sheet.limit(uses.size(), most))) {
     const bool ran = use.events > 0;
     sheet.add(
         {cell(use.name), cell(use.index), cell(use.events), cell(use.busy_ns), cell(use.compute_ns),
@@ -288,7 +289,7 @@ Sheet phases_sheet(const OverlapMatrix& m) {
   return sheet;
 }
 
-Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
+Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all, size_t most) {
   Sheet sheet{.id = "gates",
               .title = "What the regions waited for",
               .columns = {{"region", "region", Unit::kText},
@@ -296,13 +297,13 @@ Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all) {
                           {"stall_us", "stall us", Unit::kTime},
                           {"wait_us", "wait us", Unit::kTime},
                           {"kind", "released by", Unit::kText},
-                          {"released_region", "region", Unit::kText},
-                          {"released_kernel", "kernel", Unit::kText},
+                          {"released_region", "of region", Unit::kText},
+                          {"released_kernel", "by kernel", Unit::kText},
                           {"start_us", "start us", Unit::kTime}},
               .notes = {"stall: the end of a wait in which no stream computed",
                         "that the activity which ended last caused the start is inferred from the "
                         "times"}};
-  for (const Gate& gate : all) {
+  for (const Gate& gate : std::span(all).first(sheet.limit(all.size(), most))) {
     Cell region, kernel;
     if (gate.released_by != kNone) {
       const Activity& by = view.activities[gate.released_by];
@@ -338,7 +339,7 @@ Sheet launches_sheet(const GpuView& view, const LaunchUse& use) {
   }
   if (use.negative_delays > 0) {
     sheet.notes.push_back(fmt::format(
-        "{} activities start before their launch call ends (clock conversion); counted as 0",
+        "starts before the end of the launch call (conversion of clocks), counted as 0: {}",
         use.negative_delays));
   }
   return sheet;
@@ -360,7 +361,7 @@ Sheet api_sheet(const LaunchUse& use) {
   return sheet;
 }
 
-Sheet blocking_sheet(const GpuView& view, const LaunchUse& use) {
+Sheet blocking_sheet(const GpuView& view, const LaunchUse& use, size_t most) {
   Sheet sheet{.id = "blocking",
               .title = "Calls that held the host for a millisecond or more",
               .columns = {{"name", "call", Unit::kText},
@@ -369,7 +370,8 @@ Sheet blocking_sheet(const GpuView& view, const LaunchUse& use) {
                           {"gpu_idle_us", "GPU idle us", Unit::kTime}},
               .notes = {"a host that waits while the GPU works costs nothing"}};
   const Events& e = view.trace->events;
-  for (const BlockingCall& call : use.blocking) {
+  const size_t shown = sheet.limit(use.blocking.size(), most);
+  for (const BlockingCall& call : std::span(use.blocking).first(shown)) {
     sheet.add({cell(view.trace->name_of(call.row)), cell(e.start_ns[call.row]),
                cell(e.duration_ns[call.row]), cell(call.gpu_idle_ns)},
               {e.start_ns[call.row], e.end_ns(call.row)});

@@ -29,15 +29,15 @@ Sheet comm_kernels_sheet(const CommUse& use);
 Sheet role_growth_sheet(const CommUse& use);
 Sheet unclassified_sheet(const CommUse& use);
 
-Sheet regions_sheet(const std::vector<RegionUse>& uses);
+Sheet regions_sheet(const std::vector<RegionUse>& uses, size_t most = kAllRows);
 /// Phases by layers, busy time.
 Sheet grid_sheet(const PhaseGrid& grid, const std::vector<RegionUse>& uses);
 Sheet overlap_sheet(const OverlapMatrix& matrix);
 Sheet phases_sheet(const OverlapMatrix& matrix);
-Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all);
+Sheet gates_sheet(const GpuView& view, const std::vector<Gate>& all, size_t most = kAllRows);
 
 Sheet launches_sheet(const GpuView& view, const LaunchUse& use);
 Sheet api_sheet(const LaunchUse& use);
-Sheet blocking_sheet(const GpuView& view, const LaunchUse& use);
+Sheet blocking_sheet(const GpuView& view, const LaunchUse& use, size_t most = kAllRows);
 
 }  // namespace hadal::trace

@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <map>
 #include <numeric>
+#include <ranges>
 #include <string>
 #include <unordered_map>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "trace/kernels.h"
 #include "trace/lanes.h"
+#include "trace/saturate.h"
 
 namespace hadal::trace {
 namespace {
@@ -28,6 +32,11 @@ uint64_t zigzag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
 }
 
+void write_strings(Writer& out, const auto& all) {
+  for (const std::string_view text : all) out.varint(text.size());
+  for (const std::string_view text : all) out.bytes(bytes_of(text));
+}
+
 /// Names of all ranks, each once, in the order of their first rank.
 class Strings {
  public:
@@ -43,14 +52,33 @@ class Strings {
   }
   void write(Writer& out) const {
     out.varint(all_.size());
-    for (const std::string_view text : all_) out.varint(text.size());
-    for (const std::string_view text : all_) out.bytes(bytes_of(text));
+    write_strings(out, all_);
   }
 
  private:
   std::unordered_map<std::string_view, uint32_t> index_;
   std::vector<std::string_view> all_;
 };
+
+/// What the tables call the kernels of all ranks, by their names' new indices.
+void write_short_names(std::span<const GpuView> ranks,
+                       const std::vector<std::vector<uint32_t>>& name_to, Writer& out) {
+  std::map<uint32_t, std::string> shorts;
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    std::vector<bool> seen(name_to[r].size());
+    for (const Activity& a : ranks[r].activities) {
+      if (seen[a.name] || ranks[r].trace->events.category[a.row] != Category::kKernel) continue;
+      seen[a.name] = true;
+      const std::string& full = ranks[r].trace->names[a.name];
+      std::string own = short_name(full);
+      if (own != full) shorts.emplace(name_to[r][a.name], std::move(own));
+    }
+  }
+  out.varint(shorts.size());
+  uint32_t previous = 0;
+  for (const auto& [name, text] : shorts) out.varint(name - std::exchange(previous, name));
+  write_strings(out, std::views::values(shorts));
+}
 
 /// Columns of one rank. Bars are numbered over all lanes in the order in which they are written.
 class RankEncoder {
@@ -478,7 +506,7 @@ std::vector<int64_t> rank_offsets(std::span<const GpuView> ranks,
     base[i] = bounded(ranks[i].trace->base_ns) - bounded(clock);
   }
   const auto [low, high] = std::ranges::minmax(base);
-  const bool one_clock = high - low <= kOneClockNs;
+  const bool one_clock = subtract_saturated(high, low) <= kOneClockNs;
   for (int64_t& b : base) b = one_clock ? b - low : 0;
   return base;
 }
@@ -495,6 +523,7 @@ Timeline encode_timeline(std::span<const GpuView> ranks, std::span<const int64_t
   name_to.reserve(ranks.size());
   for (const GpuView& rank : ranks) name_to.push_back(strings.add(rank.trace->names));
   strings.write(out);
+  write_short_names(ranks, name_to, out);
   out.varint(ranks.size());
   const auto offsets = rank_offsets(ranks, clock_offsets_ns);
   uint64_t host_events = 0;

@@ -8,8 +8,9 @@
 // differences, to the previous element, the first to 0; `g` one of gaps: start minus the previous
 // end, the first minus 0.
 //
-//   payload  strings n ranks*n
+//   payload  strings shorts n ranks*n
 //   strings  n, column of lengths in bytes, UTF-8 bytes
+//   shorts   n, column of indices into strings (d), then as strings: what tables call a kernel
 //   rank     unit_ns offset_ns end launches copies regions set*3 tracks step step merged
 //   launches n, columns gx gy gz bx by bz registers shared_memory_bytes
 //   copies   n, columns bytes, MB/s

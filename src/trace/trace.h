@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "trace/saturate.h"
 
 namespace hadal::trace {
 
@@ -91,7 +92,7 @@ struct Events {
   //   kCpuOp                     "Sequence number", the same in forward and backward
   //   kSync                      correlation of the cudaEventRecord waited on
   size_t size() const { return start_ns.size(); }
-  int64_t end_ns(size_t row) const { return start_ns[row] + duration_ns[row]; }
+  int64_t end_ns(size_t row) const { return add_saturated(start_ns[row], duration_ns[row]); }
 };
 
 /// How a kernel was launched. Equal launches are stored once.

@@ -100,10 +100,11 @@ TEST(TraceMalformed, CommasTooMany) {
 }
 
 TEST(TraceMalformed, NumbersAsText) {
-  const Trace t =
-      of(R"([{"ph":"X","name":"a","cat":"kernel","ts":"1740461679470692.125","dur":"2.5","pid":"0",
-    "tid":"stream 7","args":{"correlation":"17","grid":["8","2"],"block":[32.0,1,1],)"
-         R"("device":"0"}}])");
+  const Trace t = of(R"([
+    {"ph":"X","cat":"kernel","name":"a","pid":"0","tid":"stream 7",
+     "ts":"1740461679470692.125","dur":"2.5",
+     "args":{"correlation":"17","device":"0","grid":["8","2"],"block":[32.0,1,1]}}
+  ])");
   ASSERT_EQ(t.events.size(), 1);
   EXPECT_EQ(t.base_ns, 1740461679470692125);
   EXPECT_EQ(t.events.duration_ns[0], 2500);
@@ -124,15 +125,16 @@ TEST(TraceMalformed, BareWords) {
 }
 
 TEST(TraceMalformed, HugeNumbers) {
-  const Trace t = of(document(
-      kernel("k", 5, 1, 1).insert(1, R"("id": 184467440737095516159999, )") + "," +
-      event("a", "99999999999999999999", "1") + "," + event("b", "1e300", "1") + "," +
-      event("c", "-1e18", "1") + "," + event("d", "4", "9e17") + "," +
-      event("e", "4000000000000000", "1") + "," + event("f", "-4000000000000000", "604800000000") +
-      "," + event("g", "6", "-3") + "," +
-      R"({"ph":"X","cat":"kernel","name":"h","ts":7,"dur":1,"pid":99999999999999999999,"tid":-5,
-          "args":{"stream":-1,"device":1e99,"correlation":18446744073709551615,)"
-      R"("grid":[99999999999,-1,nan]}})"));
+  const Trace t = of(
+      document(kernel("k", 5, 1, 1).insert(1, R"("id": 184467440737095516159999, )") + "," +
+               event("a", "99999999999999999999", "1") + "," + event("b", "1e300", "1") + "," +
+               event("c", "-1e18", "1") + "," + event("d", "4", "9e17") + "," +
+               event("e", "4000000000000000", "1") + "," +
+               event("f", "-4000000000000000", "604800000000") + "," + event("g", "6", "-3") + "," +
+               R"(
+    {"ph":"X","cat":"kernel","name":"h","pid":99999999999999999999,"tid":-5,"ts":7,"dur":1,
+     "args":{"stream":-1,"device":1e99,"correlation":18446744073709551615,
+             "grid":[99999999999,-1,nan]}})"));
   EXPECT_EQ(t.health.lost_events, 3);
   EXPECT_EQ(t.health.clipped_durations, 2);
   EXPECT_EQ(t.events.size(), 6);
@@ -140,17 +142,19 @@ TEST(TraceMalformed, HugeNumbers) {
 }
 
 TEST(TraceMalformed, CorrelationsBeyond32BitsStayDistinct) {
-  const Trace t = of(document(
-      kernel("a", 1, 1, 1) + R"(,{"ph":"X","cat":"kernel","name":"b","ts":2,"dur":1,"pid":0,"tid":7,
-      "args":{"correlation": 4294967298}})"));
+  const Trace t = of(document(kernel("a", 1, 1, 1) + R"(,
+    {"ph":"X","cat":"kernel","name":"b","pid":0,"tid":7,"ts":2,"dur":1,
+     "args":{"correlation": 4294967298}})"));
   EXPECT_EQ(t.events.correlation[0], 1);
   EXPECT_EQ(t.events.correlation[1], 3);  // folded: the same number gives the same fold
 }
 
 TEST(TraceMalformed, FlowIdsOfAllKinds) {
-  const Trace t = of(R"([{"ph":"s","id":"0x1f","ts":1,"pid":1,"tid":1,"cat":"ac2g","name":"x"},
-      {"ph":"f","id":18446744073709551615,"ts":2,"pid":1,"tid":1,"cat":"fwdbwd","name":"x"},
-      {"ph":"t","id":"abc","ts":2,"pid":1,"tid":1,"cat":"async","name":"x"}])");
+  const Trace t = of(R"([
+    {"ph":"s","cat":"ac2g","name":"x","pid":1,"tid":1,"ts":1,"id":"0x1f"},
+    {"ph":"f","cat":"fwdbwd","name":"x","pid":1,"tid":1,"ts":2,"id":18446744073709551615},
+    {"ph":"t","cat":"async","name":"x","pid":1,"tid":1,"ts":2,"id":"abc"}
+  ])");
   ASSERT_EQ(t.flows.size(), 3);
   EXPECT_EQ(t.flows[0].id, 31);
   EXPECT_EQ(t.flows[2].id, UINT64_MAX);
@@ -223,10 +227,15 @@ TEST(TraceMalformed, BeginAndEnd) {
 }
 
 TEST(TraceMalformed, OtherPhases) {
-  const Trace t = of(R"([{"ph":"b","id":1,"ts":1},{"ph":"N","ts":1},{"ph":"i","name":"now","ts":5,)"
-                     R"("s":"g","pid":"","tid":""},
-    {"ph":"C","name":"memory","pid":"GPU 0 Counters","tid":0,"ts":6,"args":{"":17}},{)"
-                     R"("name":"x"},{"ph":"XX","ts":1},{"ph":7}])");
+  const Trace t = of(R"([
+    {"ph":"b","id":1,"ts":1},
+    {"ph":"N","ts":1},
+    {"ph":"i","name":"now","pid":"","tid":"","ts":5,"s":"g"},
+    {"ph":"C","name":"memory","pid":"GPU 0 Counters","tid":0,"ts":6,"args":{"":17}},
+    {"name":"x"},
+    {"ph":"XX","ts":1},
+    {"ph":7}
+  ])");
   EXPECT_EQ(t.health.ignored_phases, 3);
   EXPECT_EQ(t.health.lost_events, 2);
   ASSERT_EQ(t.events.size(), 2);
@@ -275,23 +284,25 @@ TEST(TraceMalformed, BrokenMetadataDoesNotCostTheEvents) {
 }
 
 TEST(TraceMalformed, Generations) {
-  const Trace old =
-      of(R"([{"ph":"X","cat":"Kernel","name":"k","pid":0,"tid":"stream 7","ts":5,"dur":2,
-      "args":{"device":0,"stream":7,"correlation":4,"external id":3,"grid":[1,1,1],)"
-         R"("block":[32,1,1]}},
-      {"ph":"X","cat":"Runtime","name":"cudaLaunchKernel","pid":1,"tid":"2","ts":1,)"
-         R"("dur":2,"args":{"correlation":4}},
-      {"ph":"X","cat":"Memcpy","name":"Memcpy HtoD","pid":0,"tid":"stream 7","ts":9,)"
-         R"("dur":2,"args":{"bytes":10}},
-      {"ph":"X","cat":"Operator","name":"aten::add","pid":1,"tid":"2","ts":0,"dur":9}])");
+  const Trace old = of(R"([
+    {"ph":"X","cat":"Kernel","name":"k","pid":0,"tid":"stream 7","ts":5,"dur":2,
+     "args":{"device":0,"stream":7,"correlation":4,"external id":3,
+             "grid":[1,1,1],"block":[32,1,1]}},
+    {"ph":"X","cat":"Runtime","name":"cudaLaunchKernel","pid":1,"tid":"2","ts":1,"dur":2,
+     "args":{"correlation":4}},
+    {"ph":"X","cat":"Memcpy","name":"Memcpy HtoD","pid":0,"tid":"stream 7","ts":9,"dur":2,
+     "args":{"bytes":10}},
+    {"ph":"X","cat":"Operator","name":"aten::add","pid":1,"tid":"2","ts":0,"dur":9}
+  ])");
   EXPECT_EQ(old.generation, Generation::kG1);
   EXPECT_EQ(old.tracks.back().stream, 7);
   EXPECT_EQ(old.tracks.back().end - old.tracks.back().begin, 2);
-  const Trace newest = of(R"({"baseTimeNanoseconds": 1, )"
-                          R"("traceEvents": [{"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,
-      "ts":5.125,"dur":2.5,"args":{"device":0,"stream":7,"occupancy":{"limitingFactors":"x"}}},
-      {"ph":"X","cat":"cuda_sync","name":"Stream Sync","pid":0,"tid":1000007,"ts":5,"dur":1,
-       "args":{"wait_on_cuda_event_record_corr_id":12}}]})");
+  const Trace newest = of(R"({"baseTimeNanoseconds": 1, "traceEvents": [
+    {"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,"ts":5.125,"dur":2.5,
+     "args":{"device":0,"stream":7,"occupancy":{"limitingFactors":"x"}}},
+    {"ph":"X","cat":"cuda_sync","name":"Stream Sync","pid":0,"tid":1000007,"ts":5,"dur":1,
+     "args":{"wait_on_cuda_event_record_corr_id":12}}
+  ]})");
   EXPECT_EQ(newest.generation, Generation::kG4);
   EXPECT_EQ(newest.resolution_ns, 1);
   EXPECT_EQ(newest.tracks[1].kind, TrackKind::kGpuSync);
@@ -302,13 +313,12 @@ TEST(TraceMalformed, Generations) {
 }
 
 TEST(TraceMalformed, Collectives) {
-  const Trace t = of(document(
-      R"({"ph":"X","cat":"kernel","name":"ncclDevKernel","pid":0,"tid":9,"ts":5,"dur":2,"args":{
-      "Collective name":"allreduce","In msg nelems":1024,"Out msg nelems":1024,)"
-      R"("Group size":8,"dtype":"BFloat16",
-      "Process Group Name":"0","Process Group Description":"default_pg",)"
-      R"("Process Group Ranks":"[0, 1, ..., 7]","Seq":5}},)" +
-      event("a", "1", "1")));
+  const Trace t = of(document(event("a", "1", "1") + R"(,
+    {"ph":"X","cat":"kernel","name":"ncclDevKernel","pid":0,"tid":9,"ts":5,"dur":2,
+     "args":{"Collective name":"allreduce","Seq":5,
+             "In msg nelems":1024,"Out msg nelems":1024,"dtype":"BFloat16",
+             "Process Group Name":"0","Process Group Description":"default_pg",
+             "Process Group Ranks":"[0, 1, ..., 7]","Group size":8}})"));
   ASSERT_EQ(t.collectives.size(), 1);
   EXPECT_EQ(t.name_of(t.collectives[0].row), "ncclDevKernel");
   EXPECT_EQ(t.collectives[0].sequence, 5);
@@ -357,10 +367,9 @@ TEST(TraceMalformed, TooManyTracks) {
 }
 
 TEST(TraceMalformed, ArrowsBelongToWhatExistsThere) {
-  const Trace t =
-      of(document(kernel("k", 5, 1, 3) +
-                  R"(,{"ph":"f","id":3,"pid":0,"tid":7,"ts":5,"cat":"ac2g","name":"ac2g","bp":"e"},
-      {"ph":"s","id":3,"pid":44,"tid":4,"ts":1,"cat":"ac2g","name":"ac2g"})"));
+  const Trace t = of(document(kernel("k", 5, 1, 3) + R"(,
+    {"ph":"f","cat":"ac2g","name":"ac2g","pid":0,"tid":7,"ts":5,"id":3,"bp":"e"},
+    {"ph":"s","cat":"ac2g","name":"ac2g","pid":44,"tid":4,"ts":1,"id":3})"));
   ASSERT_EQ(t.flows.size(), 2);
   EXPECT_EQ(t.tracks[t.flows[1].track].kind, TrackKind::kGpu);
   EXPECT_EQ(t.tracks[t.flows[0].track].process, "44");

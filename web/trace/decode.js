@@ -80,11 +80,16 @@ class Columns {
   }
 }
 
-function readStrings(r) {
-  const n = r.number(), offset = new Uint32Array(n + 1);
+function readStrings(r, n = r.number()) {
+  const offset = new Uint32Array(n + 1);
   for (let i = 0; i < n; ++i) offset[i + 1] = offset[i] + r.number();
   const bytes = r.bytes.slice(r.at, r.at += offset[n]);
   return {offset, bytes};
+}
+
+function readShorts(r) {
+  const n = r.number();
+  return {name: r.ascending(n, new Uint32Array(n)), ...readStrings(r, n)};
 }
 
 function readLevels(r, n, unit) {
@@ -176,7 +181,7 @@ async function decodePayload(blocks, bytesTotal, sms, progress) {
     progress(at / bytesTotal);
   }
   const r = new Columns(bytes);
-  const strings = readStrings(r), ranks = [];
+  const strings = readStrings(r), shorts = readShorts(r), ranks = [];
   for (let n = r.number(), i = 0; i < n; ++i) ranks.push(readRank(r, sms[i]));
-  return {strings, ranks};
+  return {strings, shorts, ranks};
 }

@@ -35,7 +35,7 @@ class Detail {
     const {lane, i, rank} = bar, name = model.name(lane.name[i]);
     const merged = lane.count && lane.count[i] > 1;
     const title = lane.flags & REGIONS ? this.t.barLabel(lane, i)
-      : merged ? `${lane.count[i]} merged events, the longest of them ${shortName(name)}` : shortName(name);
+      : merged ? `${lane.count[i]} merged events, the longest of them ${this.t.label(lane.name[i])}` : this.t.label(lane.name[i]);
     this.element.replaceChildren(
       h('header', h('i.swatch', {style: {background: this.t.theme.css[model.colors(lane, this.t.mode)[i]]}}), h('h2', title),
         h('div.actions', this.button('Zoom', () => this.t.showWithMargin(lane.start[i] + rank.offset,

@@ -41,7 +41,7 @@ function showFigures(model, rank, theme) {
   const overlap = s.communication > 0 ? 100 * s.overlap / s.communication : NaN;
   const structural = s.structural > 0 ? `, of which ${time(s.structural)} in ${s.pieces} pieces are longer than 10 µs` : '';
   $('figures').replaceChildren(
-    h('div.row',
+    h('div.row', model.ranks.length > 1 && h('span.of', rank.label),
       figure('span', 'Span', time(s.span), us(s.span), `From the first to the last GPU activity: ${exactUs(s.span)}`),
       figure('busy', 'Busy', time(s.busy), us(s.busy), `Some kernel, copy or memset runs: ${exactUs(s.busy)}`,
           percent(s.busy, s.span)),

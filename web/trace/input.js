@@ -6,7 +6,7 @@ const DRAG_PIXELS = 4;
 class Input {
   constructor(timeline, actions) {
     this.t = timeline;
-    this.actions = actions;  // {search, help, escape, phase(k)}
+    this.actions = actions;  // {search, help, escape, next, phase, tab, rank, tip}
     this.held = new Set();
     const view = $('view'), gutter = $('gutter');
     view.addEventListener('pointerdown', e => this.down(e));
@@ -119,6 +119,10 @@ class Input {
       '?': () => this.actions.help(),
       'f': () => t.fit(),
       'm': () => this.mark(),
+      '[': () => this.actions.tab(-1),
+      ']': () => this.actions.tab(1),
+      'b': () => document.body.classList.toggle('bare'),
+      'r': () => this.actions.rank(event.shiftKey ? -1 : 1),
       'n': () => this.actions.next(event.shiftKey ? -1 : 1),
       'enter': () => t.selection && event.target === $('timeline') && this.zoomTo(t.selection),
       'arrowleft': () => event.target === $('timeline') && t.selectNext(-1),

@@ -53,12 +53,22 @@ class App {
       escape: () => this.escape(),
       next: direction => this.search.step(direction),
       phase: k => this.legend.go(k),
+      tab: direction => this.tabs.step(direction),
+      rank: direction => this.stepRank(direction),
       tip: (bar, event) => this.tip(bar, event),
     });
     this.controls();
     this.figures();
     this.splitter();
     t.on('move', () => { $('tip').hidden = true; });
+  }
+
+  /** All ranks, then each of them, in a circle. */
+  stepRank(direction) {
+    const t = this.timeline, {ranks} = this.model, n = ranks.length + 1;
+    if (ranks.length < 2) return;
+    const at = t.shownRanks.length > 1 ? 0 : t.mainRank.index + 1, next = (at + direction + n) % n;
+    t.showRanks(next === 0 ? ranks : [ranks[next - 1]]);
   }
 
   figures() { showFigures(this.model, this.timeline.mainRank, this.timeline.theme); }
@@ -73,18 +83,22 @@ class App {
     $('subtitle').textContent = [ranks.length > 1 ? `${ranks.length} ranks` : info.label + world, info.device,
       `${plainNumber(ranks.reduce((n, r) => n + r.info.events, 0))} events`]
       .filter(Boolean).map(s => shown(s, 80)).join(' · ');
+    $('subtitle').title = $('subtitle').textContent;
     const select = $('rank');
     select.hidden = ranks.length < 2;
     select.append(...ranks.map((r, i) => h('option', {value: String(i)}, shown(r.label, 60))));
     select.append(h('option', {value: 'all'}, 'all ranks'));
+    const showSelected = () => { select.value = t.shownRanks.length > 1 ? 'all' : String(t.mainRank.index); };
+    showSelected();
     select.onchange = () => {
       t.showRanks(select.value === 'all' ? ranks : [ranks[Number(select.value)]]);
       $('timeline').focus();
     };
     t.on('rank', () => {
-      select.value = t.shownRanks.length > 1 ? 'all' : String(t.mainRank.index);
+      showSelected();
       this.figures();
       this.legend.paint();
+      this.findings.showRank();
       this.tabs.showRank();
       this.search.run();
     });

@@ -58,12 +58,13 @@ class Marks {
   }
 
   grid(t) {
-    const c = this.c, {start, end} = t.view, step = tickStep((end - start) / this.w, TICK_PIXELS);
+    const c = this.c, start = t.view.start - t.origin, end = t.view.end - t.origin;
+    const step = tickStep((end - start) / this.w, TICK_PIXELS);
     c.fillStyle = t.theme.panel;
     c.fillRect(0, 0, this.w, RULER);
     c.textAlign = 'left';
     for (let i = Math.ceil(start / step) + 0, shownTicks = 0; i * step <= end && shownTicks < 200; ++i, ++shownTicks) {
-      const x = Math.round(this.x(t, i * step)) + 0.5;
+      const x = Math.round(this.x(t, i * step + t.origin)) + 0.5;
       c.fillStyle = t.theme.lineStrong;
       c.fillRect(x - 0.5, RULER - 6, 1, 6);
       c.fillStyle = t.theme.muted;
@@ -80,6 +81,9 @@ class Marks {
       if (row.kind === 'rank') {
         c.fillStyle = t.theme.shade;
         c.fillRect(0, y, this.w, row.height);
+        c.fillStyle = t.theme.muted;
+        c.textAlign = 'left';
+        c.fillText(row.text, 8, y + row.height / 2 + 0.5);
       }
     }
     for (const [a, b] of t.outside()) {
@@ -270,7 +274,7 @@ class Marks {
 
   cursor(t) {
     if (t.pointer === null) return;
-    const c = this.c, text = tickLabel(t.timeAt(t.pointer), tickStep((t.view.end - t.view.start) / this.w, 2));
+    const c = this.c, text = tickLabel(t.timeAt(t.pointer) - t.origin, tickStep((t.view.end - t.view.start) / this.w, 2));
     c.globalAlpha = 0.35;
     c.fillStyle = t.theme.ink;
     c.fillRect(Math.round(t.pointer), RULER, 1, this.h);

@@ -2,14 +2,15 @@
 // The decoded trace and what is asked of it: names, bars by id, colours, twins.
 
 class Model {
-  constructor(meta, {strings, ranks}) {
+  constructor(meta, {strings, shorts, ranks}) {
     this.meta = meta;
     this.analyses = meta.analyses || {};
     this.strings = strings;
     this.decoder = new TextDecoder();
+    this.shorts = new Map(Array.from(shorts.name, (name, i) =>
+      [name, shown(this.decoder.decode(shorts.bytes.subarray(shorts.offset[i], shorts.offset[i + 1])), 600)]));
     this.names = new Array(strings.offset.length - 1);
     this.ranks = ranks.map((rank, i) => this.makeRank(rank, meta.timeline_ranks[i], i));
-    this.end = Math.max(1, ...this.ranks.map(r => r.offset + r.end));
     this.hasPhases = this.ranks.some(r => r.regionPhase.some(p => p < 3));
   }
 
@@ -23,10 +24,14 @@ class Model {
     return this.names[i];
   }
 
+  /** As the tables call it. */
+  shortName(i) { return this.shorts.get(i) ?? shortName(this.name(i)); }
+
   makeRank(rank, info, index) {
     rank.index = index;
     rank.info = info;
     rank.label = info.label;
+    rank.clock = this.analyses.clocks && this.analyses.clocks[index];
     rank.tracks = rank.tracks.map((lanes, i) => {
       const track = {...info.tracks[i], rank, lanes};
       for (const lane of lanes) lane.track = track;
@@ -36,6 +41,12 @@ class Model {
     rank.laneIds = Float64Array.from(rank.lanes, lane => lane.firstId);
     rank.regionPhase = Array.from(rank.regions.name, n => phaseOf(this.name(n)));
     return rank;
+  }
+
+  /** From the first to the last event of some ranks, in page time. */
+  extent(ranks) {
+    const start = Math.min(...ranks.map(r => r.offset));
+    return {start, end: Math.max(start + 1, ...ranks.map(r => r.offset + r.end))};
   }
 
   /** The bar of a rank by its id. */

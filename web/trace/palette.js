@@ -5,7 +5,7 @@
 const THEMES = {
   light: {
     classes: ['#4c7ff0', '#a467d8', '#8a94a6', '#d39be4'],
-    phases: ['#f0994a', '#f6c595', '#4fae7b', '#a5d6b9', '#5c8fd6', '#aecbec', '#98a1b0', '#c3c9d2'],
+    phases: ['#f0994a', '#f6c595', '#4fae7b', '#a5d6b9', '#3ba3c6', '#a6d5e4', '#98a1b0', '#c3c9d2'],
     host: ['#7aa7c7', '#d8a25a', '#8fb59a', '#a7a3c9', '#b4b9c2'],
     ink: '#1c1e22', muted: '#6c717a', faint: '#9aa0a9', idle: '#d5d7dc', line: '#e8e9ec', lineStrong: '#d5d7dc',
         panel: '#ffffff',
@@ -14,7 +14,7 @@ const THEMES = {
   },
   dark: {
     classes: ['#5b8cff', '#b07ce6', '#737d8f', '#8f64ad'],
-    phases: ['#e8924a', '#8f5f35', '#46a374', '#2c6549', '#5a8edb', '#365580', '#7c8696', '#4d5562'],
+    phases: ['#e8924a', '#8f5f35', '#46a374', '#2c6549', '#3593b5', '#27586c', '#7c8696', '#4d5562'],
     host: ['#5d8aa8', '#b5833f', '#6f9a7c', '#8480b0', '#6b717c'],
     ink: '#e8e9ec', muted: '#8d939e', faint: '#666c77', idle: '#454b57', line: '#22252b', lineStrong: '#30343c',
         panel: '#131519',

@@ -9,11 +9,19 @@ class Findings {
     this.t = timeline;
     this.list = timeline.model.analyses.findings || [];
     this.box = $('findings');
-    const counts = SEVERITY.map(s => [s, this.list.filter(f => f.severity === s).length]).filter(([, n]) => n);
     this.cards = this.list.map((finding, i) => this.card(finding, i));
+    this.showRank();
+  }
+
+  /** The cards of the shown ranks, and those about all of them. */
+  showRank() {
+    const ranks = this.t.shownRanks.map(r => r.index);
+    const isShown = this.list.map(f => f.rank === undefined || ranks.includes(f.rank));
+    const list = this.list.filter((_, i) => isShown[i]);
+    const counts = SEVERITY.map(s => [s, list.filter(f => f.severity === s).length]).filter(([, n]) => n);
     this.box.replaceChildren(h('header', h('h2', 'Findings'), h('span.counts',
-        counts.map(([s, n]) => h(`span.${s}`, h('i'), String(n))))),
-      this.list.length ? h('ol', this.cards) : h('p.hint', 'Nothing to report.'));
+        counts.map(([s, n]) => h(`span.${s}`, {title: `${n} of ${s} severity`}, h('i'), String(n))))),
+      list.length ? h('ol', this.cards.filter((_, i) => isShown[i])) : h('p.hint', 'Nothing to report.'));
   }
 
   card(f, i) {
@@ -25,18 +33,19 @@ class Findings {
         this.open(i, k);
       };
       const name = shown(e.label || `evidence ${k + 1}`, 60);
-      return h('button.chip', {onclick}, name, h('em', time((e.end_us - e.start_us) * 1000)));
+      return h('button.chip', {onclick, title: name}, h('span', name), h('em', time((e.end_us - e.start_us) * 1000)));
     });
     const ceiling = Number.isFinite(f.ceiling_us) && f.ceiling_us > 0;
     const saving = ceiling ? [`≤ ${time(f.ceiling_us * 1000)}`,
       Number.isFinite(f.ceiling_percent) && h('em', `${f.ceiling_percent.toFixed(1)}%`)] : [];
+    const {ranks} = this.t.model, of = ranks.length > 1 && f.rank !== undefined && ranks[f.rank].label;
     const more = evidence.length > 12 && h('span.hint', `and ${evidence.length - 12} more`);
     const onkeydown = e => { if (e.key === 'Enter' && e.target === e.currentTarget) this.open(i); };
     return h(`li.finding.${severity}`, {tabIndex: 0, 'data-id': String(f.id), onclick: () => this.open(i), onkeydown},
-      h('div.claim', h('i.severity', {title: severity}), h('p', shown(f.claim || ''))),
+      h('div.claim', h('i.severity', {title: severity}), h('p', prose(f.claim || ''))),
       h('div.meta', h('span.ceiling', {title: 'What fixing it could save at most'}, saving),
-        h('span.confidence', shown(f.confidence || ''))),
-      h('div.more', f.action && h('p.action', shown(f.action)), chips.length > 0 && h('div.chips', chips, more)));
+        h('span.confidence', [of, shown(f.confidence || '')].filter(Boolean).join(' · '))),
+      h('div.more', f.action && h('p.action', prose(f.action)), chips.length > 0 && h('div.chips', chips, more)));
   }
 
   /** Opens a finding; piece k of its evidence, or all. */
@@ -47,7 +56,9 @@ class Findings {
         ranks[e.rank ?? 0]);
     const chosen = k >= 0 ? [f.evidence[k]] : all;
     if (!chosen.length) return;
-    if (!t.shownRanks.includes(ranks[chosen[0].rank ?? 0])) t.showRanks([ranks[chosen[0].rank ?? 0]]);
+    const first = ranks[chosen[0].rank ?? 0];
+    if (f.all_ranks && t.shownRanks.length < ranks.length) t.showRanks(ranks);
+    else if (!t.shownRanks.includes(first)) t.showRanks([first]);
     const toPage = (e, us) => us * 1000 + ranks[e.rank ?? 0].offset;
     t.highlights = all.map(e => ({start: toPage(e, e.start_us), end: toPage(e, e.end_us)}));
     t.showWithMargin(...this.extent(chosen.map(e => [toPage(e, e.start_us), toPage(e, e.end_us)])));
@@ -78,6 +89,9 @@ class Tabs {
       this.all.push({id: String(tab.id), title: tab.title || String(tab.id), rank: tab.rank, tab});
     }
     this.all.push({id: 'trace', title: 'Trace', build: () => this.aboutTrace()});
+    $('tabs').onscroll = () => this.fade();
+    $('tabs').addEventListener('wheel', event => { $('tabs').scrollLeft += event.deltaY; }, {passive: true});
+    new ResizeObserver(() => this.fade()).observe($('tabs'));
     timeline.on('select', () => { if (timeline.selection) this.open(0); });
     this.showRank();
     this.open(this.tabs.length > 2 ? 1 : 0);
@@ -93,10 +107,23 @@ class Tabs {
     if (before) this.open(Math.max(0, this.tabs.findIndex(tab => tab.id === before)));
   }
 
+  /** The end of the strip fades where tabs lie beyond it. */
+  fade() {
+    const strip = $('tabs');
+    strip.classList.toggle('more', strip.scrollLeft + strip.clientWidth < strip.scrollWidth - 4);
+  }
+
+  step(direction) { this.open((this.current + direction + this.tabs.length) % this.tabs.length); }
+
   open(i) {
     if (this.current === i) return;
     this.current = i;
-    this.buttons.forEach((button, k) => button.setAttribute('aria-selected', String(k === i)));
+    this.buttons.forEach((button, k) => {
+      button.setAttribute('aria-selected', String(k === i));
+      button.tabIndex = k === i ? 0 : -1;
+    });
+    this.buttons[i].scrollIntoView({block: 'nearest', inline: 'nearest'});
+    this.fade();
     const tab = this.tabs[i];
     tab.element ??= tab.build ? tab.build() : this.build(tab.tab);
     $('body').replaceChildren(tab.element);
@@ -105,22 +132,40 @@ class Tabs {
 
   build(tab) {
     const rank = this.t.model.ranks[tab.rank ?? 0] || this.t.mainRank;
+    const {ranks} = this.t.model;
     const zoom = (start, end) => {
+      if (tab.rank === undefined && this.t.shownRanks.length < ranks.length) this.t.showRanks(ranks);
       const interval = {start: start * 1000 + rank.offset, end: end * 1000 + rank.offset};
       this.t.highlights = [interval];
       this.t.showWithMargin(interval.start, interval.end);
     };
-    return h('div.tab', (tab.notes || []).map(note => h('p.note', shown(note))),
-      (tab.grids || []).map(grid => heatMap(grid, zoom)), (tab.tables || []).map(table => new Table(table, zoom).element));
+    const showRank = row => this.t.showRanks([ranks.find(r => r.label === `rank ${row[0]}`) || this.t.mainRank]);
+    const actions = {interval: zoom, rank: tab.id === 'ranks' ? showRank : null, find: name => this.t.findName(name), color: (columns, row) => this.colorOf(columns, row)};
+    return h('div.tab', noteList(tab.notes),
+      tab.parts.map(part => part.cells ? heatMap(part, zoom) : new Table(part, actions).element));
+  }
+
+  /** The timeline's colour of what a row is about: its class or role, else the phase of its region. */
+  colorOf(columns, row) {
+    const {theme} = this.t;
+    for (const [i, {key}] of columns.entries()) {
+      const value = row[i];
+      if (typeof value !== 'string') continue;
+      if (key === 'role' && ROLE.includes(value)) return theme.classes[value === 'barrier' ? 3 : 1];
+      if ((key === 'class' || key === 'role') && CLASS.includes(value)) return theme.classes[CLASS.indexOf(value)];
+      if (i === 0 && (key === 'region' || key === 'phase' || key === 'name') && phaseOf(value) < 3) {
+        return theme.phases[2 * phaseOf(value)];
+      }
+    }
+    return null;
   }
 
   aboutTrace() {
     const rows = this.t.model.ranks.map(r => [r.label, r.info.path, r.info.device, r.info.events, r.info.gpu_events,
         r.info.merged_events, r.info.window]);
     const columns = ['Rank', 'File', 'GPU', 'Events', 'GPU events', 'Merged', 'Window'].map(title => ({title, key: title}));
-    return h('div.tab', this.mergedNotes().map(text => h('p.note', text)),
-        new Table({title: 'Traces in this report', columns, rows}, () => {}).element,
-      h('p.note', `Drawn by ${this.t.drawer.name}. Keys: press ?`));
+    return h('div.tab', noteList(this.mergedNotes()), new Table({title: 'Traces in this report', columns, rows}).element,
+      noteList([`Drawn by ${this.t.drawer.name}`, 'Keys: press ?']));
   }
 
   mergedNotes() {
@@ -177,6 +222,8 @@ class Legend {
 const KEYS = [
   ['W  S', 'zoom in, out at the pointer'], ['A  D', 'pan'], ['F', 'fit the whole trace'],
   ['/', 'search; Enter and Shift Enter go through hits'], ['N', 'next hit'],
+  ['[  ]', 'previous, next tab'], ['R', 'next rank, or all of them'],
+  ['B', 'show or hide the findings'],
   ['M', 'measure the selection, or the view'], ['1 – 9', 'next region of that name'],
   ['← →', 'neighbour of the selected bar'], ['Enter', 'zoom to the selection'],
   ['Esc', 'clear search, measure, finding, selection'], ['Drag', 'measure a window'], ['Shift drag', 'pan'],

@@ -4,9 +4,22 @@
 
 const ROW_GAP = 5;
 const GROWS = new Set(['regions', 'gpu', 'sm', 'queue']);
-const LANE = {regions: 20, gpu: 22, host: 15, other: 15};
+const LANE = {regions: 20, gpu: 22, host: 15, other: 15}, LANE_OF_SEVERAL = {regions: 15, gpu: 15};
 
-/** All rows of the shown ranks. Fold state lives in `folded` by key. Where there is room, what happens on the
+/** What was done to a rank's clock, for the row above its own. */
+function rankText({clock, info}) {
+  const parts = [];
+  if (clock && clock.collectives > 0) {
+    const fast = clock.offset_us * 1000;
+    parts.push(`clock ${time(Math.abs(fast))} ${fast < 0 ? 'slow' : 'fast'}, corrected, ± ${time(clock.residual_us * 1000)}`);
+  } else if (clock) {
+    parts.push('clock as in the trace: no collective joins it to other ranks');
+  }
+  parts.push(shown(info.path.replace(/.*\//, ''), 80));
+  return parts.join('  ·  ');
+}
+
+/** All rows of the shown ranks. With several, only what happens on their GPUs has rows. Fold state lives in `folded` by key. Where there is room, what happens on the
     GPU takes it. */
 function makeRows(shownRanks, folded, room) {
   const plain = layRows(shownRanks, folded, 1);
@@ -20,7 +33,7 @@ function layRows(shownRanks, folded, scale) {
   for (const rank of shownRanks) {
     const several = shownRanks.length > 1;
     if (several) {
-      rows.push({kind: 'rank', key: `rank${rank.index}`, rank, label: rank.label, height: 26, foldable: true,
+      rows.push({kind: 'rank', key: `rank${rank.index}`, rank, label: rank.label, text: rankText(rank), height: 24, foldable: true,
         folded: folded.get(`rank${rank.index}`) ?? false});
       if (rows[rows.length - 1].folded) continue;
     }
@@ -43,7 +56,7 @@ function rowsOfRank(rank, folded, several, scale) {
     const isFolded = canFold && (folded.get(key) ?? foldedAtFirst);
     const kind = LANE[track.kind] ? track.kind : 'other';
     const shownLanes = isFolded ? track.lanes.slice(0, 1) : track.lanes;
-    const laneHeight = grown(kind, LANE[kind]);
+    const laneHeight = grown(kind, (several && LANE_OF_SEVERAL[kind]) || LANE[kind]);
     rows.push({kind, key, rank, track, label, sub, lanes: shownLanes, laneHeight, foldable: canFold,
       folded: isFolded, height: shownLanes.length * (laneHeight + 1) - 1});
   };
@@ -58,9 +71,10 @@ function rowsOfRank(rank, folded, several, scale) {
     const sub = track.role === 'communication' ? 'comm' : track.role;
     lanes(track, (devices > 1 ? `GPU ${track.device} ` : '') + `Stream ${track.stream}`, sub, false);
   }
-  if (streams.length) chart('exposed', 'Exposed', 'comm alone', 14);
-  if (!several && rank.smUse.peak > 0) chart('sm', 'SM use', `of ${rank.info.sms}`, 44);
-  if (!several && rank.queue.peak > 0) chart('queue', 'Launch queue', `peak ${rank.queue.peak}`, 30);
+  if (streams.length) chart('exposed', 'Exposed', 'comm alone', several ? 13 : 14);
+  if (several) return rows;
+  if (rank.smUse.peak > 0) chart('sm', 'SM use', `of ${rank.info.sms}`, 44);
+  if (rank.queue.peak > 0) chart('queue', 'Launch queue', `peak ${rank.queue.peak}`, 30);
   for (const track of by('gpu_annotation')) lanes(track, 'Annotations', track.label, track.lanes.length > 1, true);
   for (const track of by('gpu_sync')) lanes(track, 'Sync', track.label, track.lanes.length > 1, true);
   const hosts = by('host').sort((a, b) => b.events - a.events);
@@ -71,7 +85,7 @@ function rowsOfRank(rank, folded, several, scale) {
   return rows;
 }
 
-const trackLabel = track => shown(track.label || track.process || track.pid || 'unnamed', 60);
+const trackLabel = track => shown(track.label || track.process || track.pid || '(no name)', 60);
 
 function hostSub(track) {
   const lanes = track.lanes.length;

@@ -61,15 +61,15 @@ class Scene {
     this.visible = [];  // lanes with their level and geometry, for labels
   }
 
-  /** view: {start, end} in page time, width and height in device pixels, dpr, scroll in CSS pixels. */
-  collect(rows, view, theme, model, mode, matches) {
+  /** t.view: {start, end} in page time, width and height in device pixels, dpr, scroll in CSS pixels. */
+  collect({rows, view, theme, model, mode, matches, origin}) {
     this.quads.n = 0;
     this.visible.length = 0;
     if (this.theme !== theme) {
       this.theme = theme;
       this.opaque = theme.palette.map(c => [packed(c, DIMMED), packed(c, 1)]);
     }
-    this.grid(view, theme);
+    this.grid(view, theme, origin);
     for (const row of rows) {
       if (!row.lanes) continue;
       const top = row.y - view.scroll;
@@ -89,11 +89,12 @@ class Scene {
   }
 
   /** The axis' lines, under everything. */
-  grid(view, theme) {
+  grid(view, theme, origin) {
     const scale = view.width / (view.end - view.start), step = tickStep(1 / scale * view.dpr, TICK_PIXELS);
     const color = packed(rgbOf(theme.line), 1), width = Math.max(1, Math.floor(view.dpr));
-    for (let i = Math.ceil(view.start / step), n = 0; i * step <= view.end && n < 200; ++i, ++n) {
-      const x = Math.round((i * step - view.start) * scale);
+    const start = view.start - origin, end = view.end - origin;
+    for (let i = Math.ceil(start / step), n = 0; i * step <= end && n < 200; ++i, ++n) {
+      const x = Math.round((i * step - start) * scale);
       this.quads.add(x, 0, x + width, view.height, color);
     }
   }
@@ -110,10 +111,11 @@ class Scene {
       const e = lane.end[last];
       let x0 = Math.max(-4, Math.round((s - start) * scale));
       let x1 = Math.min(limit, Math.round((e - start) * scale));
+      const gap = (s - lastEnd) * scale;
+      lastEnd = e;
       if (x1 <= lastX) continue;  // its column is drawn
       // A gap of less than a pixel is in the alpha already; rounding must not make a white line of it.
-      if (x0 === lastX + 1 && (s - lastEnd) * scale < 0.75) x0 = lastX;
-      lastEnd = e;
+      if (x0 === lastX + 1 && gap < 0.75) x0 = lastX;
       const width = x1 - x0;
       if (width < 1) x1 = x0 + 1;
       else if (width > 2.5 * view.dpr) x1 -= 1;  // a hairline between neighbours

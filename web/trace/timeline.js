@@ -3,6 +3,7 @@
 // for one redraw; a frame collects rectangles, draws them, then the marks.
 
 const SPAN_MIN_NS = 20;
+const RANKS_AT_FIRST = 8;  // of more, one is shown until all are asked for
 
 class Timeline {
   /** backend: "canvas2d" or "webgl2" to insist on one, otherwise what is fast here. */
@@ -13,8 +14,9 @@ class Timeline {
     this.folded = new Map();
     this.rows = [];
     this.rowsHeight = 0;
-    this.shownRanks = [model.ranks[0]];
-    this.view = {start: 0, end: model.end, width: 1, height: 1, dpr: 1, scroll: 0};
+    this.shownRanks = model.ranks.length <= RANKS_AT_FIRST ? model.ranks : [model.ranks[0]];
+    this.extent = model.extent(this.shownRanks);
+    this.view = {...this.extent, width: 1, height: 1, dpr: 1, scroll: 0};
     this.scene = new Scene();
     this.selection = this.hover = this.measured = this.matches = this.pointer = null;
     this.highlights = [];
@@ -34,6 +36,8 @@ class Timeline {
   on(what, listener) { this.listeners[what].push(listener); }
   emit(what) { for (const listener of this.listeners[what]) listener(); }
   get mainRank() { return this.shownRanks[0]; }
+  /** Where the time 0 of the axis is: it shows the main rank's own clock, as the tables do. */
+  get origin() { return this.mainRank.offset; }
 
   makeDrawer(backend) {
     let canvas = this.box.querySelector('.bars');
@@ -72,7 +76,8 @@ class Timeline {
         {title: row.folded ? 'Unfold' : 'Fold', 'aria-expanded': String(!row.folded),
       onclick: () => { this.folded.set(row.key, !row.folded); this.layout(); }}, row.folded ? '▸' : '▾');
     const role = row.track && row.track.role;
-    return h(`div.row.${row.kind}`, {style: {top: `${row.y}px`, height: `${row.height}px`},
+    return h(`div.row.${row.kind}`, {style: {top: `${row.y}px`, height: `${row.height}px`,
+        '--line': `${clamp(row.laneHeight || row.height, 13, 20)}px`},
         title: `${row.label} · ${row.sub || ''}`},
       fold, role && h(`i.dot.${role}`), h('span.label', row.label), row.sub && row.height < 200 && h('span.sub', row.sub));
   }
@@ -118,7 +123,7 @@ class Timeline {
     const before = performance.now();
     this.advance(before);
     const {view} = this;
-    const quads = this.scene.collect(this.rows, view, this.theme, this.model, this.mode, this.matches);
+    const quads = this.scene.collect(this);
     this.drawer.draw(quads, view.width, view.height, view.dpr);
     this.marks.draw(this);
     if (this.overview) this.overview.move();
@@ -134,10 +139,9 @@ class Timeline {
   timeAt(x) { return this.view.start + x / (this.view.width / this.view.dpr) * (this.view.end - this.view.start); }
 
   bounded(start, end) {
-    const margin = 0.02 * this.model.end;
-    let length = clamp(end - start, SPAN_MIN_NS, this.model.end + 2 * margin);
-    const middle = (start + end) / 2;
-    start = clamp(middle - length / 2, -margin, Math.max(-margin, this.model.end + margin - length));
+    const {extent} = this, margin = 0.02 * (extent.end - extent.start), low = extent.start - margin;
+    const length = clamp(end - start, SPAN_MIN_NS, extent.end + margin - low);
+    start = clamp((start + end - length) / 2, low, Math.max(low, extent.end + margin - length));
     return [start, start + length];
   }
 
@@ -184,7 +188,7 @@ class Timeline {
     this.show(start + by, end + by, false);
   }
 
-  fit() { this.show(0, this.model.end); }
+  fit() { this.show(this.extent.start, this.extent.end); }
 
   showWithMargin(start, end) {
     const margin = Math.max((end - start) * 0.35, 200);
@@ -226,13 +230,21 @@ class Timeline {
       this.layout();
       place = placeOf(this.rows, bar);
     }
+    if (!place && this.shownRanks.length > 1) {
+      this.showRanks([bar.rank]);  // with several, only what happens on the GPUs has rows
+      place = placeOf(this.rows, bar);
+    }
     if (!place) return;
     const height = this.view.height / this.view.dpr, y = place.y - this.view.scroll;
     if (y < 0 || y + place.height > height) this.scrollTo(place.y - height / 2);
   }
 
   showRanks(ranks) {
+    const {view, extent: before} = this;
+    const all = view.start <= before.start && view.end >= before.end;
     this.shownRanks = ranks;
+    const {start, end} = this.extent = this.model.extent(ranks);
+    if (all || view.end <= start || view.start >= end) this.show(start, end, false);
     this.layout();
     this.overview.paint();
     this.emit('rank');
@@ -279,6 +291,6 @@ class Timeline {
 
   label(n) {
     this.labels ??= new Array(this.model.nameCount);
-    return this.labels[n] ??= shortName(this.model.name(n));
+    return this.labels[n] ??= this.model.shortName(n);
   }
 }

@@ -1,0 +1,153 @@
+// hadal gemm: what a product will do and cost, and whether this machine computes it right.
+#include "gemm/gemm.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "cpu/cpu.h"
+#include "gemm/cases.h"
+#include "gemm/check.h"
+
+namespace hadal::cli {
+namespace {
+
+struct CheckArgs {
+  std::string isa, filter;
+  int threads = 0;
+  bool packed = false, json = false;
+};
+
+/// Cases of a family, which is what a name has before its first slash.
+struct Family {
+  int cases = 0, failed = 0;
+  int64_t compared = 0;
+  double calc_diff = 0, max_error = 0;  // the worst
+};
+
+Result<gemm::Context> context_of(const std::string& isa, int threads) {
+  gemm::CpuOptions options{.threads = threads};
+  if (!isa.empty()) options.isa = TRY(in("--isa", cpu::parse_isa(isa)));
+  return gemm::Context::cpu(options);
+}
+
+void print_families(const std::map<std::string, Family>& families,
+                    const std::vector<std::string>& problems, Terminal& terminal) {
+  Table table;
+  table.add({"cases", "number", "failed", "elements", "calc_diff", "worst error"});
+  for (const auto& [name, f] : families) {
+    table.add({name, fmt::format("{}", f.cases), fmt::format("{}", f.failed),
+               fmt::format("{}", f.compared), fmt::format("{:.2e}", f.calc_diff),
+               fmt::format("{:.2e}", f.max_error)});
+  }
+  terminal.print(table.text());
+  for (const std::string& problem : problems) terminal.print(problem + "\n");
+  terminal.print(
+      "calc_diff and worst error are the largest of a family, against sums in double\n"
+      "precision; an error is relative to the sum of the terms' magnitudes\n");
+}
+
+Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
+  const gemm::Context context = TRY(context_of(args.isa, args.threads));
+  std::map<std::string, Family> families;
+  std::vector<std::string> problems;
+  for (const gemm::Case& c : gemm::all_cases()) {
+    if (c.name.find(args.filter) == std::string::npos) continue;
+    Family& family = families[c.name.substr(0, c.name.find('/'))];
+    gemm::CaseData data = TRY(in(c.name, gemm::make_data(c, 1)));
+    TRY(in(c.name, gemm::run_case(context, c, data, args.packed)));
+    const gemm::Verdict verdict = gemm::judge(c, data, 0x1p-20);
+    ++family.cases;
+    family.compared += verdict.compared;
+    family.calc_diff = std::max(family.calc_diff, verdict.calc_diff);
+    family.max_error = std::max(family.max_error, verdict.max_error);
+    if (verdict.ok) continue;
+    ++family.failed;
+    problems.push_back(fmt::format("{}: {}", c.name, verdict.problem));
+  }
+  if (families.empty()) {
+    return fail(Code::kInvalidArgument,
+                fmt::format("--filter: no case has {} in its name; hadal gemm list shows them",
+                            args.filter));
+  }
+  if (args.json) {
+    nlohmann::ordered_json out;
+    for (const auto& [name, f] : families) {
+      out["families"][name] = {{"cases", f.cases},
+                               {"failed", f.failed},
+                               {"elements", f.compared},
+                               {"calc_diff", f.calc_diff},
+                               {"max_error", f.max_error}};
+    }
+    out["problems"] = problems;
+    terminal.print(out.dump() + "\n");
+  } else {
+    print_families(families, problems, terminal);
+  }
+  return problems.empty() ? 0 : 1;
+}
+
+struct ExplainArgs {
+  int m = 0, n = 0, k = 0, threads = 0;
+  std::string isa;
+  bool packed = false, json = false;
+};
+
+Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
+  const gemm::Context context = TRY(context_of(args.isa, args.threads));
+  const gemm::Plan plan =
+      TRY(context.plan({.m = args.m,
+                        .n = args.n,
+                        .k = args.k,
+                        .b = {.scale = {.block = kPer128x128}, .packed = args.packed}}));
+  terminal.print(args.json ? plan.explain().json() + "\n" : plan.explain().text());
+  return 0;
+}
+
+Result<ExitCode> list_command(const std::string& filter, Terminal& terminal) {
+  for (const gemm::Case& c : gemm::all_cases()) {
+    if (c.name.find(filter) != std::string::npos) terminal.print(c.name + "\n");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_gemm(Command& root) {
+  Command gemm = root.add("gemm", "FP8 and bf16 matrix products: check, explain, list");
+  const auto check = std::make_shared<CheckArgs>();
+  Command command = gemm.add("check", "Compute the list of cases and compare with exact sums");
+  command.text("--isa", check->isa, "Instruction set (default: the best of this machine)",
+               "scalar|avx2|avx512|avx512bf16");
+  command.integer("--threads", check->threads, "Threads; 0: all cores");
+  command.text("--filter", check->filter, "Only cases whose name has this in it");
+  command.flag("--packed", check->packed, "Pack B first");
+  command.flag("--json", check->json, "Print JSON");
+  command.run([check](Terminal& terminal) { return check_command(*check, terminal); });
+
+  const auto explain = std::make_shared<ExplainArgs>();
+  command = gemm.add("explain", "What a product of this shape will do, and what it should cost");
+  command.integer("-m", explain->m, "Rows of A").required();
+  command.integer("-n", explain->n, "Rows of B").required();
+  command.integer("-k", explain->k, "Depth").required();
+  command.text("--isa", explain->isa, "Instruction set (default: the best of this machine)",
+               "scalar|avx2|avx512|avx512bf16");
+  command.integer("--threads", explain->threads, "Threads; 0: all cores");
+  command.flag("--packed", explain->packed, "B is packed");
+  command.flag("--json", explain->json, "Print JSON");
+  command.run([explain](Terminal& terminal) { return explain_command(*explain, terminal); });
+
+  const auto filter = std::make_shared<std::string>();
+  command = gemm.add("list", "The cases that check computes");
+  command.text("--filter", *filter, "Only cases whose name has this in it");
+  command.run([filter](Terminal& terminal) { return list_command(*filter, terminal); });
+}
+
+}  // namespace hadal::cli

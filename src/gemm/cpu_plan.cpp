@@ -1,0 +1,414 @@
+// The CPU backend: rows of A become tiles of three (cpu_rows.h), widened once; then every worker
+// takes (segment, columns) items, widens a panel of B into its own cache, and runs the inner loops
+// of cpu_kernels.h over it.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include <fmt/core.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/threads.h"
+#include "cpu/cpu.h"
+#include "gemm/cpu_kernels.h"
+#include "gemm/cpu_rows.h"
+#include "gemm/plan.h"
+#include "gemm/spec.h"
+#include "tensor/dtype.h"
+
+namespace hadal::gemm {
+namespace {
+
+// A panel of wide B stays in a core's L2 (1 MB on Zen 4, 2 MB on Sapphire Rapids) next to the tiles
+// that stream past it.
+constexpr int64_t kWidePanelBytes = 512 << 10;
+// Wide A of a chunk of tiles is read once per panel, from L3.
+constexpr int64_t kWideABytes = 12 << 20;
+constexpr int64_t kChunkTilesMin = 128, kChunkTilesMax = 512;
+// An item should be worth its widening: at least this many rows, where there are so many.
+constexpr int64_t kItemTilesMin = 64;
+constexpr int64_t kItemsPerThread = 8;
+
+/// Columns of D that a fresh scale spans, and that an item computes together.
+int64_t item_columns(const GemmSpec& spec) {
+  return spec.d.type == DType::kE4m3 ? kBlock : kPanel;
+}
+
+/// Offsets of everything in a workspace.
+class Layout {
+ public:
+  Layout() = default;
+  Layout(const GemmSpec& spec, const CpuKernels& kernels, const PackedB& b, int threads) {
+    const int64_t k = round_up(spec.k, kQuad);
+    tile_bytes = std::max<int64_t>(k * kTileRows * kernels.wide_bytes, 1);
+    chunk_tiles = std::clamp(kWideABytes / tile_bytes, kChunkTilesMin, kChunkTilesMax);
+    chunk_tiles = std::min(chunk_tiles, std::max<int64_t>(TileCursor::tiles_max(spec), 1));
+    k_chunk = std::min(k, kWidePanelBytes / (kPanel * kernels.wide_bytes) / kBlock * kBlock);
+    const bool by_block = is_fp8(spec.a.type) && spec.a.scale.block.cols == kBlock;
+    scale_step = by_block ? kTileRows : 0;
+    tile_scales = kTileRows * (by_block ? std::max<int64_t>(ceil_div(k, kBlock), 1) : 1);
+    sums_floats = chunk_tiles * kTileRows * kPanel;
+
+    cursor = take(TileCursor::memory_words(spec) * 4);
+    tiles = take(chunk_tiles * sizeof(Tile));
+    segments = take((chunk_tiles + spec.num_groups) * sizeof(Segment));
+    wide_a = take(chunk_tiles * tile_bytes);
+    a_scales = take(chunk_tiles * tile_scales * 4);
+    const int64_t first = total;
+    wide_b = take(k_chunk * kPanel * kernels.wide_bytes);
+    codes = take(spec.b.packed ? 0 : k_chunk * b.code_bytes);
+    b_scales = take(spec.b.packed ? 0 : b.scale_floats * 4);
+    sums = take(sums_floats * 4 * b.halves * (item_columns(spec) / kPanel));
+    worker_bytes = total - first;
+    total += worker_bytes * (threads - 1);
+  }
+
+  int64_t tile_bytes = 0, tile_scales = 0, scale_step = 0, chunk_tiles = 0, k_chunk = 0;
+  int64_t sums_floats = 0;  // of one panel
+  int64_t cursor = 0, tiles = 0, segments = 0, wide_a = 0, a_scales = 0;
+  int64_t wide_b = 0, codes = 0, b_scales = 0, sums = 0;  // of worker 0
+  int64_t worker_bytes = 0, total = 0;
+
+ private:
+  int64_t take(int64_t bytes) {
+    const int64_t at = total;
+    total += round_up(bytes, 64);
+    return at;
+  }
+};
+
+class CpuPlan final : public Plan::Impl {
+ public:
+  CpuPlan(const GemmSpec& given, const CpuKernels& kernels, ThreadPool& pool)
+      : kernels_(kernels), pool_(pool), b_(given, kernels) {
+    spec = given;
+    layout_ = Layout(spec, kernels, b_, pool.size());
+  }
+  size_t workspace_bytes() const { return layout_.total; }
+
+  Result<> run(const GemmArgs& args, gpu::Stream) const override;
+
+ private:
+  struct Chunk;
+  struct Item {
+    const Segment* segment;
+    int64_t tile_begin, tile_end, column;
+  };
+  void widen_a(const Chunk& chunk, int64_t index) const;
+  void multiply(const Chunk& chunk) const;
+  void run_item(const Chunk& chunk, const Item& item, std::byte* scratch) const;
+  void run_panel(const Chunk& chunk, const Item& item, int64_t half, int64_t column, float* sums,
+                 std::byte* scratch) const;
+  void finish_row(const GemmArgs& args, const Item& item, int64_t d_row, int64_t tile_row,
+                  const float* sums) const;
+  void finish_panel(const GemmArgs& args, const Item& item, int64_t d_row, int64_t column,
+                    int64_t columns, const float* sums, void* d, DType type) const;
+
+  const CpuKernels& kernels_;
+  ThreadPool& pool_;
+  PackedB b_;
+  Layout layout_;
+};
+
+/// Tiles whose A is widened together, and what is computed from them.
+struct CpuPlan::Chunk {
+  const GemmArgs& args;
+  std::byte* workspace;
+  std::span<Tile> tiles;
+  std::span<const Segment> segments;
+};
+
+Result<> CpuPlan::run(const GemmArgs& args, gpu::Stream) const {
+  if (spec.m == 0 || spec.n == 0) return {};
+  TRY(check_args(spec, args, workspace_bytes()));
+  std::byte* const workspace = args.workspace.data();
+  TileCursor cursor = TRY(TileCursor::make(spec, args,
+                                           {reinterpret_cast<int32_t*>(workspace + layout_.cursor),
+                                            static_cast<size_t>(TileCursor::memory_words(spec))}));
+  const std::span tiles(new (workspace + layout_.tiles) Tile[layout_.chunk_tiles],
+                        layout_.chunk_tiles);
+  const int64_t segments_max = layout_.chunk_tiles + spec.num_groups;
+  const std::span segments(new (workspace + layout_.segments) Segment[segments_max], segments_max);
+  while (const int64_t n = cursor.next(tiles)) {
+    const int64_t num_segments = make_segments(spec, args, tiles.first(n), segments);
+    const Chunk chunk{.args = args,
+                      .workspace = workspace,
+                      .tiles = tiles.first(n),
+                      .segments = segments.first(num_segments)};
+    if (spec.k > 0) {
+      pool_.parallel_for(n, [&](int64_t begin, int64_t end, int) {
+        for (int64_t tile = begin; tile < end; ++tile) widen_a(chunk, tile);
+      });
+    }
+    multiply(chunk);
+  }
+  return {};
+}
+
+void CpuPlan::widen_a(const Chunk& chunk, int64_t index) const {
+  const Tile& tile = chunk.tiles[index];
+  const int64_t element = spec.a.type == DType::kBf16 ? 2 : 1;
+  const void* rows[kTileRows] = {};
+  for (int i = 0; i < tile.rows; ++i) {
+    const int64_t offset = tile.a_group * spec.a.group_stride + tile.a_row[i] * spec.a.stride;
+    rows[i] = static_cast<const std::byte*>(chunk.args.a) + offset * element;
+  }
+  void* const wide = chunk.workspace + layout_.wide_a + index * layout_.tile_bytes;
+  float* const scales =
+      reinterpret_cast<float*>(chunk.workspace + layout_.a_scales) + index * layout_.tile_scales;
+  if (spec.a.type == DType::kBf16) {
+    kernels_.pack_a_bf16(reinterpret_cast<const Bf16* const*>(rows), spec.k, wide);
+    std::fill_n(scales, kTileRows, 1.0f);
+    return;
+  }
+  const auto pack = spec.a.type == DType::kE4m3 ? kernels_.pack_a_e4m3 : kernels_.pack_a_e5m2;
+  pack(reinterpret_cast<const uint8_t* const*>(rows), spec.k, wide);
+  for (int64_t i = 0; i < layout_.tile_scales; ++i) {
+    const int64_t row = i % kTileRows, block = i / kTileRows;
+    scales[i] = row < tile.rows ? scale_at(spec.a.scale, chunk.args.a_scale, tile.a_group,
+                                           tile.a_row[row], block * kBlock)
+                                : 0.0f;
+  }
+}
+
+void CpuPlan::multiply(const Chunk& chunk) const {
+  const int64_t width = item_columns(spec);
+  const int64_t num_columns = ceil_div(b_.half_rows, width);
+  const int64_t num_segments = std::ssize(chunk.segments);
+  int64_t parts = 1, longest = 0;
+  for (const Segment& s : chunk.segments) longest = std::max(longest, s.tile_end - s.tile_begin);
+  parts =
+      ceil_div(kItemsPerThread * pool_.size(), std::max<int64_t>(num_segments * num_columns, 1));
+  parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(longest / kItemTilesMin, 1));
+  const auto run_range = [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Segment& s = chunk.segments[i / (num_columns * parts)];
+      const auto [first, last] =
+          ThreadPool::split(s.tile_end - s.tile_begin, parts, i / num_columns % parts);
+      if (first == last) continue;
+      run_item(chunk,
+               {.segment = &s,
+                .tile_begin = s.tile_begin + first,
+                .tile_end = s.tile_begin + last,
+                .column = i % num_columns * width},
+               chunk.workspace + worker * layout_.worker_bytes);
+    }
+  };
+  pool_.parallel_for_dynamic(num_segments * parts * num_columns, 1, run_range);
+}
+
+void CpuPlan::run_item(const Chunk& chunk, const Item& item, std::byte* scratch) const {
+  float* const sums = reinterpret_cast<float*>(scratch + layout_.sums);
+  const int64_t end = std::min(item.column + item_columns(spec), b_.half_rows);
+  float* panel = sums;
+  for (int64_t half = 0; half < b_.halves; ++half) {
+    for (int64_t column = item.column; column < end; column += kPanel) {
+      run_panel(chunk, item, half, column, panel, scratch);
+      panel += layout_.sums_floats;
+    }
+  }
+  for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
+    for (int r = 0; r < chunk.tiles[t].rows; ++r) {
+      finish_row(chunk.args, item, chunk.tiles[t].d_row[r], (t - item.tile_begin) * kTileRows + r,
+                 sums);
+    }
+  }
+}
+
+void CpuPlan::run_panel(const Chunk& chunk, const Item& item, int64_t half, int64_t column,
+                        float* sums, std::byte* scratch) const {
+  const Segment& s = *item.segment;
+  const int64_t group = has_own_b(spec) ? s.group : 0;
+  const int64_t first_row = half * b_.half_rows + column, num_rows = b_.half_rows - column;
+  const int64_t num_tiles = item.tile_end - item.tile_begin;
+  const int64_t k = s.k_end - s.k_begin;
+  if (k == 0) {
+    std::fill_n(sums, num_tiles * kTileRows * kPanel, 0.0f);
+    return;
+  }
+  const std::byte* packed = nullptr;
+  const float* scales = reinterpret_cast<const float*>(scratch + layout_.b_scales);
+  if (spec.b.packed) {
+    packed = static_cast<const std::byte*>(chunk.args.b) + b_.offset(group, half, column / kPanel);
+    scales = reinterpret_cast<const float*>(packed + round_up(spec.k, kQuad) * b_.code_bytes);
+  } else {
+    panel_scales(spec, b_, chunk.args.b_scale, group, first_row, num_rows,
+                 reinterpret_cast<float*>(scratch + layout_.b_scales));
+  }
+  const bool fp8 = is_fp8(spec.b.type), e4m3 = spec.b.type == DType::kE4m3;
+  const bool single = fp8 && num_tiles == 1;  // widen in registers
+  for (int64_t done = 0; done < k; done += layout_.k_chunk) {
+    const int64_t k_begin = s.k_begin + done;
+    const int64_t length = std::min(layout_.k_chunk, k - done);
+    const int64_t quads = round_up(length, kQuad);
+    const void* b = packed + k_begin * b_.code_bytes;
+    if (packed == nullptr) {
+      std::byte* const codes = scratch + (fp8 ? layout_.codes : layout_.wide_b);
+      panel_codes(spec, kernels_, chunk.args.b, group, first_row, num_rows, k_begin, length, codes);
+      b = codes;
+    }
+    if (fp8 && !single) {
+      const auto widen = e4m3 ? kernels_.widen_e4m3 : kernels_.widen_e5m2;
+      widen(static_cast<const uint8_t*>(b), quads, scratch + layout_.wide_b);
+      b = scratch + layout_.wide_b;
+    }
+    const auto kernel = !single ? kernels_.tile : e4m3 ? kernels_.tile_e4m3 : kernels_.tile_e5m2;
+    TileArgs args{.b = b,
+                  .k = quads,
+                  .a_scale_step = layout_.scale_step,
+                  .b_scale = scales + k_begin / kBlock * b_.scale_step,
+                  .b_scale_step = b_.scale_step,
+                  .b_scale_per_column = b_.scale_per_column,
+                  .first = done == 0};
+    for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
+      args.a = chunk.workspace + layout_.wide_a + t * layout_.tile_bytes +
+               k_begin * kTileRows * kernels_.wide_bytes;
+      args.a_scale = reinterpret_cast<const float*>(chunk.workspace + layout_.a_scales) +
+                     t * layout_.tile_scales + k_begin / kBlock * layout_.scale_step;
+      args.rows = chunk.tiles[t].rows;
+      args.sums = sums + (t - item.tile_begin) * kTileRows * kPanel;
+      kernel(args);
+    }
+  }
+}
+
+// `sums` are those of the item's first panel; row `tile_row` of each panel belongs to this row of
+// D.
+void CpuPlan::finish_row(const GemmArgs& args, const Item& item, int64_t d_row, int64_t tile_row,
+                         const float* sums) const {
+  const int64_t end = std::min(item.column + item_columns(spec), b_.half_rows);
+  const int64_t d_group = item.segment->d_group;
+  const float* row = sums + tile_row * kPanel;
+  const int64_t base = d_group * spec.d.group_stride + d_row * spec.d.stride;
+  if (spec.d.type != DType::kE4m3) {
+    void* d = static_cast<std::byte*>(args.d) +
+              (base + item.column) * static_cast<int64_t>(size_bytes(spec.d.type));
+    finish_panel(args, item, d_row, item.column, end - item.column, row, d, spec.d.type);
+    return;
+  }
+  alignas(64) float values[kBlock];
+  float amax = 0;
+  for (int64_t column = item.column; column < end; column += kPanel) {
+    float* const out = values + (column - item.column);
+    finish_panel(args, item, d_row, column, std::min<int64_t>(kPanel, end - column), row, out,
+                 DType::kF32);
+    row += layout_.sums_floats;
+  }
+  const int64_t columns = end - item.column;
+  bool finite = true;
+  for (int64_t i = 0; i < columns; ++i) {
+    finite = finite && std::isfinite(values[i]);
+    amax = std::max(amax, std::abs(values[i]));
+  }
+  const float scale = block_scale(finite ? amax : std::numeric_limits<float>::infinity(),
+                                  {.power_of_two = spec.d.scale.type == DType::kE8m0});
+  const float inverse = 1 / scale;
+  for (int64_t i = 0; i < columns; ++i) values[i] *= inverse;
+  cpu::kernels().f32_to_e4m3(values, static_cast<E4m3*>(args.d) + base + item.column, columns);
+  set_scale(spec.d.scale, args.d_scale, d_group, d_row, item.column, scale);
+}
+
+void CpuPlan::finish_panel(const GemmArgs& args, const Item& item, int64_t d_row, int64_t column,
+                           int64_t columns, const float* sums, void* d, DType type) const {
+  FinishArgs f{.sums = sums,
+               .columns = static_cast<int>(columns),
+               .alpha = args.alpha,
+               .silu = spec.d.activation == Activation::kSilu,
+               .d = d,
+               .type = type};
+  if (b_.halves == 2) {
+    const int64_t panels =
+        ceil_div(std::min(item.column + item_columns(spec), b_.half_rows) - item.column, kPanel);
+    f.up_sums = sums + panels * layout_.sums_floats;
+  }
+  if (spec.d.bias) {
+    f.bias = args.bias + item.segment->group * spec.n + column;
+    if (b_.halves == 2) f.up_bias = f.bias + b_.half_rows;
+  }
+  if (spec.d.accumulate && args.beta != 0) {
+    const int64_t offset =
+        item.segment->d_group * spec.d.c_group_stride + d_row * spec.d.c_stride + column;
+    f.beta = args.beta;
+    f.c_type = spec.d.c_type;
+    f.c = static_cast<const std::byte*>(args.c) +
+          offset * static_cast<int64_t>(size_bytes(spec.d.c_type));
+  }
+  kernels_.finish(f);
+}
+
+}  // namespace
+
+// Widening a panel costs about as much as multiplying it by this many rows.
+constexpr double kWidenRows = 5;
+// What one core reads from DRAM; the model does not measure it, because that takes milliseconds.
+constexpr double kReadBytesPerS = 25e9;
+
+double measure_tile_flops_per_s(const CpuKernels& kernels) {
+  constexpr int64_t kDepth = 512;  // all in the first two levels of cache
+  struct alignas(64) Memory {
+    std::byte a[kDepth * kTileRows * 4], b[kDepth * kPanel * 4];
+    float sums[kTileRows * kPanel], scale[16];
+  };
+  const auto memory = std::make_unique<Memory>();
+  const TileArgs args{.a = memory->a,
+                      .b = memory->b,
+                      .rows = kTileRows,
+                      .k = kDepth,
+                      .a_scale = memory->scale,
+                      .b_scale = memory->scale,
+                      .sums = memory->sums,
+                      .first = true};
+  RealClock clock;
+  int64_t best_ns = std::numeric_limits<int64_t>::max();
+  for (int i = 0; i < 8; ++i) {
+    const int64_t start = clock.now_ns();
+    kernels.tile(args);
+    best_ns = std::min(best_ns, std::max<int64_t>(clock.now_ns() - start, 1));
+  }
+  return 2e9 * kTileRows * kPanel * kDepth / static_cast<double>(best_ns);
+}
+
+namespace {
+
+PlanInfo describe(const GemmSpec& spec, const CpuMachine& machine) {
+  const Work work = work_of(spec);
+  const int64_t halves = spec.d.activation == Activation::kSwiglu ? 2 : 1;
+  const int64_t panels = ceil_div(columns(spec), kPanel) * halves;
+  const int64_t tiles = ceil_div(spec.expected_rows, kTileRows);
+  PlanInfo info{.backend = fmt::format("cpu {}, {} threads", machine.isa, machine.threads),
+                .kernel = fmt::format("{} x {} tiles, {}", kTileRows, kPanel,
+                                      spec.b.packed ? "packed B" : "B packed on the way"),
+                .tile_m = kTileRows,
+                .tile_n = kPanel,
+                .tile_k = kBlock,
+                .tiles = tiles * panels,
+                .waves = static_cast<double>(panels) / machine.threads,
+                .flops = work.flops,
+                .bytes = work.bytes};
+  const double compute_us = 1e6 * work.flops / (machine.flops_per_s * machine.threads);
+  const double memory_us = 1e6 * work.bytes / (kReadBytesPerS * machine.threads);
+  info.limit_us = std::max(compute_us, memory_us);
+  // Rows fill up the last tile, columns the last panel and threads the last round of items; many
+  // rows pay for the widening of B.
+  const double rows = std::max(1.0, static_cast<double>(spec.expected_rows));
+  const double fill = static_cast<double>(tiles * kTileRows) / rows *
+                      static_cast<double>(panels * kPanel) /
+                      std::max(1.0, static_cast<double>(spec.n));
+  const double widen = is_fp8(spec.b.type) && tiles > 1 ? 1 + kWidenRows / rows : 1;
+  info.predicted_us = std::max(compute_us * std::max(fill, 1.0) * widen, memory_us);
+  return info;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,
+                                                   ThreadPool& pool, const CpuMachine& machine) {
+  auto plan = std::make_shared<CpuPlan>(spec, kernels, pool);
+  plan->info = describe(spec, machine);
+  plan->info.workspace_bytes = plan->workspace_bytes();
+  return plan;
+}
+
+}  // namespace hadal::gemm

@@ -1,0 +1,43 @@
+"""hadal gemm: check, explain and list, in every instruction set of this machine."""
+
+import json
+
+import cli
+
+
+class Gemm(cli.CliTest):
+    def test_check_finds_no_error(self):
+        out = self.json("gemm", "check", "--filter", "groups", "--json")
+        self.assertEqual(out["problems"], [])
+        families = out["families"]
+        self.assertGreater(families["groups"]["cases"], 10)
+        self.assertLess(families["groups"]["calc_diff"], 5e-6)
+
+    def test_check_in_other_instruction_sets(self):
+        for isa in ("scalar", "avx2"):
+            out = self.json("gemm", "check", "--filter", "strides", "--isa", isa, "--packed", "--json")
+            self.assertEqual(out["families"]["strides"]["failed"], 0)
+
+    def test_explain(self):
+        out = self.json("gemm", "explain", "-m", "128", "-n", "4096", "-k", "7168", "--json")
+        self.assertEqual(out["flops"], 2 * 128 * 4096 * 7168)
+        self.assertGreater(out["predicted_us"], 0)
+        self.assertGreaterEqual(out["predicted_us"], out["limit_us"])
+        text = self.ok("gemm", "explain", "-m", "128", "-n", "4096", "-k", "7168")
+        self.assertIn("7.516 GFLOP", text)
+
+    def test_list_shows_what_check_computes(self):
+        names = self.ok("gemm", "list", "--filter", "SwiGLU").splitlines()
+        out = self.json("gemm", "check", "--filter", "SwiGLU", "--json")
+        self.assertEqual(out["families"]["SwiGLU"]["cases"], len(names))
+
+    def test_mistakes(self):
+        self.fails(2, "n is 9; it must be a multiple of 8",
+                   "gemm", "explain", "-m", "1", "-n", "9", "-k", "1")
+        self.fails(2, "--isa: ", "gemm", "check", "--isa", "avx1024")
+        self.fails(2, "no case has nonsense in its name", "gemm", "check", "--filter", "nonsense")
+        self.fails(2, "-m", "gemm", "explain", "-n", "8", "-k", "8")
+
+
+if __name__ == "__main__":
+    cli.main()

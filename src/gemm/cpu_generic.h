@@ -255,7 +255,12 @@ struct CpuGeneric {
     constexpr int kVectors = Source::template kVectors<kRows>;
     const uint32_t* a = static_cast<const uint32_t*>(args.a);
     const uint8_t* b = static_cast<const uint8_t*>(args.b);
+    const uint8_t* next = static_cast<const uint8_t*>(args.next);
     for (int64_t k = 0; k < args.k; k += kBlock) {
+      for (int64_t byte = 0; byte < args.next_bytes; byte += 64) {
+        __builtin_prefetch(next + byte, 0, 2);
+      }
+      next += args.next_bytes;
       const int quads = static_cast<int>((args.k - k < kBlock ? args.k - k : kBlock) / kQuad);
       for (int column = 0; column < kPanel; column += kVectors * kLanes) {
         V sum[kRows][kVectors];

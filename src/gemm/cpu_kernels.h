@@ -43,7 +43,7 @@ struct TileArgs {
   const void* a = nullptr;  // wide A of the range
   const void* b = nullptr;  // wide B, or codes of B, of the range
   int rows = 0;
-  int64_t k = 0;                   // a multiple of kQuad; the range starts at a block's start
+  int64_t k = 0;  // a multiple of kQuad, at least that; the range starts at a block's start
   const float* a_scale = nullptr;  // [block][3]: a_scale[block * a_scale_step + row]
   int64_t a_scale_step = 0;        // 3, or 0: the same for every block
   const float* b_scale = nullptr;  // one for all columns, or one per column ([64], 64-byte aligned)

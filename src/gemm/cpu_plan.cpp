@@ -27,6 +27,8 @@ constexpr int64_t kWidePanelBytes = 256 << 10;
 // Wide A of a chunk of tiles is read once per panel, from L3.
 constexpr int64_t kWideABytes = 12 << 20;
 constexpr int64_t kChunkTilesMin = 128, kChunkTilesMax = 512;
+// The start of the next tile's A is asked for by hand; the prefetchers follow from there.
+constexpr int64_t kHeadBytes = 1024;
 // An item should be worth its widening: at least this many rows, where there are so many.
 constexpr int64_t kItemTilesMin = 64;
 constexpr int64_t kItemsPerThread = 8;
@@ -337,6 +339,8 @@ void CpuPlan::run_tiles(const Chunk& chunk, const Item& item, const Panel& panel
     args.rows = chunk.tiles[t].rows;
     args.sums = panel.sums + (t - item.tile_begin) * kTileRows * kPanel;
     if (next != nullptr) args.next = next + (t - item.tile_begin) * next_step;
+    const std::byte* const next_a = static_cast<const std::byte*>(args.a) + layout_.tile_bytes;
+    for (int64_t i = 0; i < kHeadBytes; i += 64) __builtin_prefetch(next_a + i);
     kernel(args);
     if (item_sums != nullptr) finish_tile(chunk, item, t, item_sums);
   }

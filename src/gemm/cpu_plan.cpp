@@ -27,11 +27,20 @@ constexpr int64_t kWidePanelBytes = 256 << 10;
 // Wide A of a chunk of tiles is read once per panel, from L3.
 constexpr int64_t kWideABytes = 12 << 20;
 constexpr int64_t kChunkTilesMin = 128, kChunkTilesMax = 512;
-// The start of the next tile's A is asked for by hand; the prefetchers follow from there.
-constexpr int64_t kHeadBytes = 1024;
 // An item should be worth its widening: at least this many rows, where there are so many.
 constexpr int64_t kItemTilesMin = 64;
 constexpr int64_t kItemsPerThread = 8;
+
+/// Lines that are fetched to be read, and made writable afterwards, cost as much as without. g++ 12
+/// has no builtin for this instruction that works in one function only; processors that lack it do
+/// nothing.
+void fetch_to_write(const std::byte* p, int64_t bytes) {
+#if defined(__x86_64__)
+  for (int64_t i = 0; i < bytes; i += 64) asm volatile("prefetchw %0" : : "m"(p[i]));
+#else
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 1);
+#endif
+}
 
 /// Columns of D that a fresh scale spans, and that an item computes together.
 int64_t item_columns(const GemmSpec& spec) {
@@ -339,14 +348,13 @@ void CpuPlan::run_tiles(const Chunk& chunk, const Item& item, const Panel& panel
     args.rows = chunk.tiles[t].rows;
     args.sums = panel.sums + (t - item.tile_begin) * kTileRows * kPanel;
     if (next != nullptr) args.next = next + (t - item.tile_begin) * next_step;
-    const std::byte* const next_a = static_cast<const std::byte*>(args.a) + layout_.tile_bytes;
-    for (int64_t i = 0; i < kHeadBytes; i += 64) __builtin_prefetch(next_a + i);
     kernel(args);
     if (item_sums != nullptr) finish_tile(chunk, item, t, item_sums);
   }
 }
 
-/// Rows of D lie pages apart, and the processor fetches what it writes: ask early.
+/// Rows of D lie pages apart, and the processor fetches what it writes: it is asked early, while
+/// the tile is multiplied.
 void CpuPlan::fetch_d(const GemmArgs& args, const Item& item, const Tile& tile) const {
   const int64_t size = static_cast<int64_t>(size_bytes(spec.d.type));
   const int64_t columns = std::min(item_columns(spec), b_.half_rows - item.column);
@@ -354,7 +362,7 @@ void CpuPlan::fetch_d(const GemmArgs& args, const Item& item, const Tile& tile) 
     const int64_t at =
         item.segment->d_group * spec.d.group_stride + tile.d_row[r] * spec.d.stride + item.column;
     const std::byte* const d = static_cast<const std::byte*>(args.d) + at * size;
-    for (int64_t i = 0; i < columns * size; i += 64) __builtin_prefetch(d + i, 1);
+    fetch_to_write(d, columns * size);
   }
 }
 

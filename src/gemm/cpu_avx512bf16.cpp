@@ -40,7 +40,7 @@ struct Avx512Bf16 : Avx512 {
 
   template <Format kFormat>
   static void widen(const uint8_t* codes, V (&pairs)[2]) {
-    const BytePlanes planes = look_up<kFormat>(load(codes));
+    const BytePlanes planes = look_up<kFormat>(load_once(codes));
     pairs[0] = _mm512_unpacklo_epi8(planes.low, planes.high);
     pairs[1] = _mm512_unpackhi_epi8(planes.low, planes.high);
   }

@@ -184,13 +184,15 @@ struct CpuGeneric {
   /// `quads` quads from a block's start on.
   struct Wide {
     static constexpr int64_t kQuadBytes = int64_t{kQuadSteps} * kRowBytes;
+    static constexpr bool kKeepsSums = true;
     template <int kRows>
     static constexpr int kVectors = S::template kTileVectors<kRows>;
 
     template <int kRows, int kVectors>
     static void accumulate(const uint32_t* a, const uint8_t* b, int quads,
                            V (&sum)[kRows][kVectors]) {
-      for (int step = 0; step < quads * kQuadSteps; ++step) {
+      int step = 0;
+      do {
         V y[kRows];
         for (int r = 0; r < kRows; ++r) y[r] = S::splat_from(a + r);
         for (int j = 0; j < kVectors; ++j) {
@@ -199,7 +201,7 @@ struct CpuGeneric {
         }
         a += kTileRows;
         b += kRowBytes;
-      }
+      } while (++step < quads * kQuadSteps);
     }
   };
 
@@ -207,6 +209,7 @@ struct CpuGeneric {
   struct Codes {
     static constexpr int64_t kQuadBytes = kRowBytes;
     static constexpr int kPrefetchBytes = 4096;
+    static constexpr bool kKeepsSums = false;  // tables of codes need the registers
     template <int kRows>
     static constexpr int kVectors = S::template kCodeVectors<kRows>;
 
@@ -235,39 +238,69 @@ struct CpuGeneric {
   /// sums += block sums * a_scale * b_scale, for the columns from `column` on.
   template <int kRows, int kVectors>
   static void add_block(const TileArgs& args, int64_t block, int column,
-                        const V (&sum)[kRows][kVectors]) {
+                        const V (&block_sum)[kRows][kVectors], V (&sum)[kRows][kVectors]) {
     const float* a_scale = args.a_scale + block * args.a_scale_step;
-    const float* b_scale = args.b_scale + block * args.b_scale_step;
-    const bool from_zero = args.first && block == 0;
+    const float* b_scale = args.b_scale + block * args.b_scale_step + column;
+    if (!args.b_scale_per_column) b_scale -= column;
     for (int r = 0; r < kRows; ++r) {
+      const V a = S::splat_from(a_scale + r);
+      const V one = S::mul_f32(a, S::splat_from(b_scale));
       for (int j = 0; j < kVectors; ++j) {
-        const V b = args.b_scale_per_column ? S::load(b_scale + column + j * kLanes)
-                                            : S::splat_from(b_scale);
-        float* to = args.sums + r * kPanel + column + j * kLanes;
-        const V before = from_zero ? S::splat(0) : S::load(to);
-        S::store(to, S::fma_f32(sum[r][j], S::mul_f32(S::splat_from(a_scale + r), b), before));
+        const V scale =
+            args.b_scale_per_column ? S::mul_f32(a, S::load(b_scale + j * kLanes)) : one;
+        sum[r][j] = S::fma_f32(block_sum[r][j], scale, sum[r][j]);
       }
+    }
+  }
+
+  /// From memory even if they are zero: g++ 12 spills what is either loaded or set.
+  template <int kRows, int kVectors>
+  static void load_sums(const float* from, bool zero, V (&sum)[kRows][kVectors]) {
+    alignas(64) static constexpr float kZeros[kTileRows * kPanel] = {};
+    if (zero) from = kZeros;
+    for (int r = 0; r < kRows; ++r) {
+      for (int j = 0; j < kVectors; ++j) sum[r][j] = S::load(from + r * kPanel + j * kLanes);
+    }
+  }
+  template <int kRows, int kVectors>
+  static void store_sums(float* to, const V (&sum)[kRows][kVectors]) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int j = 0; j < kVectors; ++j) S::store(to + r * kPanel + j * kLanes, sum[r][j]);
     }
   }
 
   template <class Source, int kRows>
   static void tile_rows(const TileArgs& args) {
     constexpr int kVectors = Source::template kVectors<kRows>;
+    // Sums of a whole panel stay in registers next to those of a block, where both fit.
+    constexpr bool kKeepSums = Source::kKeepsSums && kVectors * kLanes == kPanel;
     const uint32_t* a = static_cast<const uint32_t*>(args.a);
     const uint8_t* b = static_cast<const uint8_t*>(args.b);
-    for (int64_t k = 0; k < args.k; k += kBlock) {
+    const uint8_t* next = static_cast<const uint8_t*>(args.next);
+    V sum[kRows][kVectors];
+    if (kKeepSums) load_sums(args.sums, args.first, sum);
+    int64_t k = 0;
+    do {
+      for (int64_t byte = 0; byte < args.next_bytes; byte += 64) {
+        __builtin_prefetch(next + byte, 0, 2);
+      }
+      next += args.next_bytes;
       const int quads = static_cast<int>((args.k - k < kBlock ? args.k - k : kBlock) / kQuad);
       for (int column = 0; column < kPanel; column += kVectors * kLanes) {
-        V sum[kRows][kVectors];
-        for (auto& row : sum) {
+        V block_sum[kRows][kVectors];
+        for (auto& row : block_sum) {
           for (V& x : row) x = S::splat(0);
         }
-        Source::accumulate(a, b + 4 * column, quads, sum);
-        add_block(args, k / kBlock, column, sum);
+        Source::accumulate(a, b + 4 * column, quads, block_sum);
+        if (!kKeepSums) load_sums(args.sums + column, args.first && k == 0, sum);
+        add_block(args, k / kBlock, column, block_sum, sum);
+        if (!kKeepSums) store_sums(args.sums + column, sum);
       }
       a += quads * kQuadSteps * kTileRows;
       b += quads * Source::kQuadBytes;
-    }
+      k += kBlock;
+    } while (k < args.k);
+    if (kKeepSums) store_sums(args.sums, sum);
   }
 
   template <class Source>
@@ -372,8 +405,25 @@ struct CpuGeneric {
     }
   };
 
+  /// The usual case, which small k would feel.
+  static int finish_plain(const FinishArgs& args) {
+    const V alpha = splat_f32(args.alpha);
+    const float* const sums = args.sums;
+    uint8_t* const d = static_cast<uint8_t*>(args.d);
+    const int columns = args.columns / kFinishColumns * kFinishColumns;
+    for (int i = 0; i < columns; i += kFinishColumns) {
+      const V x0 = S::mul_f32(alpha, S::load(sums + i));
+      const V x1 = S::mul_f32(alpha, S::load(sums + i + kLanes));
+      using Convert = cpu::Convert<S>;
+      S::store_low16(d + 2 * i, Convert::round_bf16(x0), Convert::round_bf16(x1));
+    }
+    return columns;
+  }
+
   static void finish(const FinishArgs& args) {
-    int i = 0;
+    const bool plain = args.type == DType::kBf16 && args.c == nullptr && args.bias == nullptr &&
+                       args.up_sums == nullptr && !args.silu;
+    int i = plain ? finish_plain(args) : 0;
     for (; i + kFinishColumns <= args.columns; i += kFinishColumns) finish_columns(args, i);
     const int rest = args.columns - i;
     if (rest == 0) return;

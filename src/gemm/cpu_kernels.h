@@ -43,14 +43,16 @@ struct TileArgs {
   const void* a = nullptr;  // wide A of the range
   const void* b = nullptr;  // wide B, or codes of B, of the range
   int rows = 0;
-  int64_t k = 0;                   // a multiple of kQuad; the range starts at a block's start
+  int64_t k = 0;  // a multiple of kQuad, at least that; the range starts at a block's start
   const float* a_scale = nullptr;  // [block][3]: a_scale[block * a_scale_step + row]
   int64_t a_scale_step = 0;        // 3, or 0: the same for every block
   const float* b_scale = nullptr;  // one for all columns, or one per column ([64], 64-byte aligned)
   int64_t b_scale_step = 0;        // floats from one block's to the next's; may be 0
   bool b_scale_per_column = false;
-  float* sums = nullptr;  // [rows][kPanel], 64-byte aligned
-  bool first = false;     // sums start at zero; else they are added to
+  float* sums = nullptr;       // [rows][kPanel], 64-byte aligned
+  bool first = false;          // sums start at zero; else they are added to
+  const void* next = nullptr;  // what will be read after this tile: the tile fetches next_bytes of
+  int64_t next_bytes = 0;      // it per block into the second-level cache
 };
 
 /// What becomes of a row of sums. y = activation(alpha * sum + beta * c + bias), stored as `type`,

@@ -23,13 +23,24 @@ namespace {
 
 // A panel of wide B stays in a core's L2 (1 MB on Zen 4, 2 MB on Sapphire Rapids) next to the tiles
 // that stream past it.
-constexpr int64_t kWidePanelBytes = 512 << 10;
+constexpr int64_t kWidePanelBytes = 256 << 10;
 // Wide A of a chunk of tiles is read once per panel, from L3.
 constexpr int64_t kWideABytes = 12 << 20;
 constexpr int64_t kChunkTilesMin = 128, kChunkTilesMax = 512;
 // An item should be worth its widening: at least this many rows, where there are so many.
 constexpr int64_t kItemTilesMin = 64;
 constexpr int64_t kItemsPerThread = 8;
+
+/// Lines that are fetched to be read, and made writable afterwards, cost as much as without. g++ 12
+/// has no builtin for this instruction that works in one function only; processors that lack it do
+/// nothing.
+void fetch_to_write(const std::byte* p, int64_t bytes) {
+#if defined(__x86_64__)
+  for (int64_t i = 0; i < bytes; i += 64) asm volatile("prefetchw %0" : : "m"(p[i]));
+#else
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 1);
+#endif
+}
 
 /// Columns of D that a fresh scale spans, and that an item computes together.
 int64_t item_columns(const GemmSpec& spec) {
@@ -92,15 +103,25 @@ class CpuPlan final : public Plan::Impl {
 
  private:
   struct Chunk;
+  struct Panel;
   struct Item {
     const Segment* segment;
     int64_t tile_begin, tile_end, column;
+    const std::byte* next_b;  // packed B that this worker will probably read then, or null
   };
   void widen_a(const Chunk& chunk, int64_t index) const;
   void multiply(const Chunk& chunk) const;
+  const std::byte* packed_panel(const Chunk& chunk, const Segment& s, int64_t half,
+                                int64_t column) const;
   void run_item(const Chunk& chunk, const Item& item, std::byte* scratch) const;
-  void run_panel(const Chunk& chunk, const Item& item, int64_t half, int64_t column, float* sums,
+  void run_panel(const Chunk& chunk, const Item& item, const Panel& panel,
                  std::byte* scratch) const;
+  const void* widen_b(const Chunk& chunk, const Item& item, const Panel& panel, int64_t k_begin,
+                      int64_t length, std::byte* scratch) const;
+  void run_tiles(const Chunk& chunk, const Item& item, const Panel& panel, int64_t k_begin,
+                 TileArgs args, const float* item_sums) const;
+  void fetch_d(const GemmArgs& args, const Item& item, const Tile& tile) const;
+  void finish_tile(const Chunk& chunk, const Item& item, int64_t index, const float* sums) const;
   void finish_row(const GemmArgs& args, const Item& item, int64_t d_row, int64_t tile_row,
                   const float* sums) const;
   void finish_panel(const GemmArgs& args, const Item& item, int64_t d_row, int64_t column,
@@ -110,6 +131,15 @@ class CpuPlan final : public Plan::Impl {
   ThreadPool& pool_;
   PackedB b_;
   Layout layout_;
+};
+
+/// A panel of an item.
+struct CpuPlan::Panel {
+  int64_t half = 0, column = 0;
+  const std::byte* b = nullptr;       // if packed
+  const std::byte* next_b = nullptr;  // as Item's
+  float* sums = nullptr;
+  bool last = false;  // rows of D are finished with this one
 };
 
 /// Tiles whose A is widened together, and what is computed from them.
@@ -182,96 +212,165 @@ void CpuPlan::multiply(const Chunk& chunk) const {
   parts =
       ceil_div(kItemsPerThread * pool_.size(), std::max<int64_t>(num_segments * num_columns, 1));
   parts = std::clamp<int64_t>(parts, 1, std::max<int64_t>(longest / kItemTilesMin, 1));
+  const int64_t num_items = num_segments * parts * num_columns;
   const auto run_range = [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {
       const Segment& s = chunk.segments[i / (num_columns * parts)];
       const auto [first, last] =
           ThreadPool::split(s.tile_end - s.tile_begin, parts, i / num_columns % parts);
       if (first == last) continue;
+      // Workers take turns, so that the next item of this one is about pool_.size() further on.
+      const int64_t next = i + pool_.size();
+      const std::byte* next_b = nullptr;
+      if (next < num_items) {
+        next_b = packed_panel(chunk, chunk.segments[next / (num_columns * parts)], 0,
+                              next % num_columns * width);
+      }
       run_item(chunk,
                {.segment = &s,
                 .tile_begin = s.tile_begin + first,
                 .tile_end = s.tile_begin + last,
-                .column = i % num_columns * width},
+                .column = i % num_columns * width,
+                .next_b = next_b},
                chunk.workspace + worker * layout_.worker_bytes);
     }
   };
-  pool_.parallel_for_dynamic(num_segments * parts * num_columns, 1, run_range);
+  pool_.parallel_for_dynamic(num_items, 1, run_range);
+}
+
+const std::byte* CpuPlan::packed_panel(const Chunk& chunk, const Segment& s, int64_t half,
+                                       int64_t column) const {
+  if (!spec.b.packed) return nullptr;
+  return static_cast<const std::byte*>(chunk.args.b) +
+         b_.offset(has_own_b(spec) ? s.group : 0, half, column / kPanel);
 }
 
 void CpuPlan::run_item(const Chunk& chunk, const Item& item, std::byte* scratch) const {
-  float* const sums = reinterpret_cast<float*>(scratch + layout_.sums);
-  const int64_t end = std::min(item.column + item_columns(spec), b_.half_rows);
-  float* panel = sums;
-  for (int64_t half = 0; half < b_.halves; ++half) {
-    for (int64_t column = item.column; column < end; column += kPanel) {
-      run_panel(chunk, item, half, column, panel, scratch);
-      panel += layout_.sums_floats;
-    }
-  }
-  for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
-    for (int r = 0; r < chunk.tiles[t].rows; ++r) {
-      finish_row(chunk.args, item, chunk.tiles[t].d_row[r], (t - item.tile_begin) * kTileRows + r,
-                 sums);
-    }
+  const int64_t panels =
+      ceil_div(std::min(item_columns(spec), b_.half_rows - item.column), kPanel) * b_.halves;
+  const auto panel = [&](int64_t i) {
+    const int64_t per_half = panels / b_.halves;
+    const int64_t half = i / per_half, column = item.column + i % per_half * kPanel;
+    return Panel{
+        .half = half,
+        .column = column,
+        .b = packed_panel(chunk, *item.segment, half, column),
+        .sums = reinterpret_cast<float*>(scratch + layout_.sums) + i * layout_.sums_floats};
+  };
+  for (int64_t i = 0; i < panels; ++i) {
+    Panel p = panel(i);
+    p.last = i + 1 == panels;
+    p.next_b = p.last ? item.next_b : panel(i + 1).b;
+    run_panel(chunk, item, p, scratch);
   }
 }
 
-void CpuPlan::run_panel(const Chunk& chunk, const Item& item, int64_t half, int64_t column,
-                        float* sums, std::byte* scratch) const {
+void CpuPlan::run_panel(const Chunk& chunk, const Item& item, const Panel& panel,
+                        std::byte* scratch) const {
   const Segment& s = *item.segment;
-  const int64_t group = has_own_b(spec) ? s.group : 0;
-  const int64_t first_row = half * b_.half_rows + column, num_rows = b_.half_rows - column;
   const int64_t num_tiles = item.tile_end - item.tile_begin;
   const int64_t k = s.k_end - s.k_begin;
+  const float* const item_sums = reinterpret_cast<const float*>(scratch + layout_.sums);
   if (k == 0) {
-    std::fill_n(sums, num_tiles * kTileRows * kPanel, 0.0f);
+    std::fill_n(panel.sums, num_tiles * kTileRows * kPanel, 0.0f);
+    for (int64_t t = item.tile_begin; panel.last && t < item.tile_end; ++t) {
+      finish_tile(chunk, item, t, item_sums);
+    }
     return;
   }
-  const std::byte* packed = nullptr;
   const float* scales = reinterpret_cast<const float*>(scratch + layout_.b_scales);
   if (spec.b.packed) {
-    packed = static_cast<const std::byte*>(chunk.args.b) + b_.offset(group, half, column / kPanel);
-    scales = reinterpret_cast<const float*>(packed + round_up(spec.k, kQuad) * b_.code_bytes);
+    scales = reinterpret_cast<const float*>(panel.b + round_up(spec.k, kQuad) * b_.code_bytes);
   } else {
-    panel_scales(spec, b_, chunk.args.b_scale, group, first_row, num_rows,
+    panel_scales(spec, b_, chunk.args.b_scale, has_own_b(spec) ? s.group : 0,
+                 panel.half * b_.half_rows + panel.column, b_.half_rows - panel.column,
                  reinterpret_cast<float*>(scratch + layout_.b_scales));
   }
-  const bool fp8 = is_fp8(spec.b.type), e4m3 = spec.b.type == DType::kE4m3;
-  const bool single = fp8 && num_tiles == 1;  // widen in registers
   for (int64_t done = 0; done < k; done += layout_.k_chunk) {
     const int64_t k_begin = s.k_begin + done;
     const int64_t length = std::min(layout_.k_chunk, k - done);
-    const int64_t quads = round_up(length, kQuad);
-    const void* b = packed + k_begin * b_.code_bytes;
-    if (packed == nullptr) {
-      std::byte* const codes = scratch + (fp8 ? layout_.codes : layout_.wide_b);
-      panel_codes(spec, kernels_, chunk.args.b, group, first_row, num_rows, k_begin, length, codes);
-      b = codes;
-    }
-    if (fp8 && !single) {
-      const auto widen = e4m3 ? kernels_.widen_e4m3 : kernels_.widen_e5m2;
-      widen(static_cast<const uint8_t*>(b), quads, scratch + layout_.wide_b);
-      b = scratch + layout_.wide_b;
-    }
-    const auto kernel = !single ? kernels_.tile : e4m3 ? kernels_.tile_e4m3 : kernels_.tile_e5m2;
-    TileArgs args{.b = b,
-                  .k = quads,
+    const bool ends = done + length == k;
+    TileArgs args{.b = widen_b(chunk, item, panel, k_begin, length, scratch),
+                  .k = round_up(length, kQuad),
                   .a_scale_step = layout_.scale_step,
                   .b_scale = scales + k_begin / kBlock * b_.scale_step,
                   .b_scale_step = b_.scale_step,
                   .b_scale_per_column = b_.scale_per_column,
                   .first = done == 0};
-    for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
-      args.a = chunk.workspace + layout_.wide_a + t * layout_.tile_bytes +
-               k_begin * kTileRows * kernels_.wide_bytes;
-      args.a_scale = reinterpret_cast<const float*>(chunk.workspace + layout_.a_scales) +
-                     t * layout_.tile_scales + k_begin / kBlock * layout_.scale_step;
-      args.rows = chunk.tiles[t].rows;
-      args.sums = sums + (t - item.tile_begin) * kTileRows * kPanel;
-      kernel(args);
+    // The tiles of this range fetch the codes of the next one; a single tile reads too fast.
+    const std::byte* const next = ends ? panel.next_b : panel.b;
+    if (next != nullptr && num_tiles > 1) {
+      const int64_t next_k = ends ? std::min(layout_.k_chunk, k) : k - done - length;
+      const int64_t blocks = ceil_div(length, kBlock);
+      args.next = next + (ends ? s.k_begin : k_begin + length) * b_.code_bytes;
+      args.next_bytes = round_up(
+          ceil_div(std::min(next_k, layout_.k_chunk) * b_.code_bytes, blocks * num_tiles), 64);
     }
+    run_tiles(chunk, item, panel, k_begin, args, ends && panel.last ? item_sums : nullptr);
   }
+}
+
+/// What tiles read of a panel: wide B, or codes where there is one tile.
+const void* CpuPlan::widen_b(const Chunk& chunk, const Item& item, const Panel& panel,
+                             int64_t k_begin, int64_t length, std::byte* scratch) const {
+  const bool fp8 = is_fp8(spec.b.type);
+  const void* b = nullptr;
+  if (spec.b.packed) {
+    b = panel.b + k_begin * b_.code_bytes;
+  } else {
+    std::byte* const codes = scratch + (fp8 ? layout_.codes : layout_.wide_b);
+    panel_codes(spec, kernels_, chunk.args.b, has_own_b(spec) ? item.segment->group : 0,
+                panel.half * b_.half_rows + panel.column, b_.half_rows - panel.column, k_begin,
+                length, codes);
+    b = codes;
+  }
+  if (!fp8 || item.tile_end - item.tile_begin == 1) return b;
+  const auto widen = spec.b.type == DType::kE4m3 ? kernels_.widen_e4m3 : kernels_.widen_e5m2;
+  widen(static_cast<const uint8_t*>(b), round_up(length, kQuad), scratch + layout_.wide_b);
+  return scratch + layout_.wide_b;
+}
+
+/// All tiles of an item with one range of k of a panel. Given `item_sums`, the range is the last
+/// one, and each tile's rows of D are finished while the next tile is multiplied.
+void CpuPlan::run_tiles(const Chunk& chunk, const Item& item, const Panel& panel, int64_t k_begin,
+                        TileArgs args, const float* item_sums) const {
+  const bool single = is_fp8(spec.b.type) && item.tile_end - item.tile_begin == 1;
+  const auto codes = spec.b.type == DType::kE4m3 ? kernels_.tile_e4m3 : kernels_.tile_e5m2;
+  const auto kernel = single ? codes : kernels_.tile;
+  const std::byte* const next = static_cast<const std::byte*>(args.next);
+  const int64_t next_step = args.next_bytes * ceil_div(args.k, kBlock);
+  for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
+    if (item_sums != nullptr) fetch_d(chunk.args, item, chunk.tiles[t]);
+    args.a = chunk.workspace + layout_.wide_a + t * layout_.tile_bytes +
+             k_begin * kTileRows * kernels_.wide_bytes;
+    args.a_scale = reinterpret_cast<const float*>(chunk.workspace + layout_.a_scales) +
+                   t * layout_.tile_scales + k_begin / kBlock * layout_.scale_step;
+    args.rows = chunk.tiles[t].rows;
+    args.sums = panel.sums + (t - item.tile_begin) * kTileRows * kPanel;
+    if (next != nullptr) args.next = next + (t - item.tile_begin) * next_step;
+    kernel(args);
+    if (item_sums != nullptr) finish_tile(chunk, item, t, item_sums);
+  }
+}
+
+/// Rows of D lie pages apart, and the processor fetches what it writes: it is asked early, while
+/// the tile is multiplied.
+void CpuPlan::fetch_d(const GemmArgs& args, const Item& item, const Tile& tile) const {
+  const int64_t size = static_cast<int64_t>(size_bytes(spec.d.type));
+  const int64_t columns = std::min(item_columns(spec), b_.half_rows - item.column);
+  for (int r = 0; r < tile.rows; ++r) {
+    const int64_t at =
+        item.segment->d_group * spec.d.group_stride + tile.d_row[r] * spec.d.stride + item.column;
+    const std::byte* const d = static_cast<const std::byte*>(args.d) + at * size;
+    fetch_to_write(d, columns * size);
+  }
+}
+
+void CpuPlan::finish_tile(const Chunk& chunk, const Item& item, int64_t index,
+                          const float* sums) const {
+  const Tile& tile = chunk.tiles[index];
+  const int64_t first = (index - item.tile_begin) * kTileRows;
+  for (int r = 0; r < tile.rows; ++r) finish_row(chunk.args, item, tile.d_row[r], first + r, sums);
 }
 
 // `sums` are those of the item's first panel; row `tile_row` of each panel belongs to this row of

@@ -157,7 +157,8 @@ TEST(MmaArithmetic, TheBaseOffsetMovesThePhaseOfTheSwizzle) {
   const auto values = emulator::gather(shared, descriptor, 8, 0, false);
   ASSERT_TRUE(values);
   for (size_t i = 0; i < values->size(); ++i) {
-    EXPECT_EQ((*values)[i], static_cast<float>(i / 32 + 1));
+    const size_t row = i / 32;
+    EXPECT_EQ((*values)[i], static_cast<float>(row + 1));
   }
 }
 

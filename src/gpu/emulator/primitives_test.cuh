@@ -1,4 +1,4 @@
-// Small kernels of one primitive each, for the emulator's tests. NVRTC compiles them, too.
+// Small kernels of one primitive each, for the emulator's tests.
 #pragma once
 
 #include "gpu/device/device.cuh"

@@ -47,6 +47,16 @@ class Gemm(cli.CliTest):
                       "-m", "4", "-n", "7168", "-k", "2048")
         self.assertIn("operands exchanged", few)
 
+    def test_bench_checks_its_answer(self):
+        out = self.json("gemm", "bench", "-m", "5", "-n", "136", "-k", "400", "--repeats", "2",
+                        "--json")
+        self.assertTrue(out["right"])
+        self.assertEqual(len(out["products"]), 1)
+        self.assertGreater(out["products"][0]["time_us"], 0)
+        self.fails(2, "-m, -n and -k are given together", "gemm", "bench", "-m", "5")
+        self.fails(2, "--device: emulator is not one of cpu, gpu",
+                   "gemm", "bench", "--device", "emulator")
+
     def test_mistakes(self):
         self.fails(2, "--device: tpu is not one of cpu, emulator, gpu",
                    "gemm", "check", "--device", "tpu")

@@ -21,6 +21,8 @@ void add_eplb_evaluate(Command& eplb);
 void add_eplb_show(Command& eplb);
 void add_eplb_simulate(Command& eplb);
 
+void add_gemm_bench(Command& gemm);
+
 // The verbs of `hadal trace`.
 void add_trace_views(Command& parent);    // summary, kernels, streams, regions, overlap, gates, ...
 void add_trace_reports(Command& parent);  // report, findings, check, info

@@ -162,7 +162,7 @@ Result<ExitCode> list_command(const std::string& filter, Terminal& terminal) {
 }  // namespace
 
 void add_gemm(Command& root) {
-  Command gemm = root.add("gemm", "FP8 and bf16 matrix products: check, explain, list");
+  Command gemm = root.add("gemm", "FP8 and bf16 matrix products: check, bench, explain, list");
   const auto check = std::make_shared<CheckArgs>();
   Command command = gemm.add("check", "Compute the list of cases and compare with exact sums");
   command.text("--device", check->device, "Where: cpu, emulator (of a Hopper GPU) or gpu",
@@ -175,6 +175,8 @@ void add_gemm(Command& root) {
   command.flag("--packed", check->packed, "Pack B first");
   command.flag("--json", check->json, "Print JSON");
   command.run([check](Terminal& terminal) { return check_command(*check, terminal); });
+
+  add_gemm_bench(gemm);
 
   const auto explain = std::make_shared<ExplainArgs>();
   command = gemm.add("explain", "What a product of this shape will do, and what it should cost");

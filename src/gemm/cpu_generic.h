@@ -366,7 +366,7 @@ struct CpuGeneric {
   static V result(const FinishArgs& args, int i) {
     const V x = affine(args, args.sums, args.c, args.bias, i);
     if (args.up_sums != nullptr) {
-      return S::mul_f32(silu(x), affine(args, args.up_sums, args.up_c, args.up_bias, i));
+      return S::mul_f32(silu(x), affine(args, args.up_sums, nullptr, args.up_bias, i));
     }
     return args.silu ? silu(x) : x;
   }
@@ -427,14 +427,13 @@ struct CpuGeneric {
     for (; i + kFinishColumns <= args.columns; i += kFinishColumns) finish_columns(args, i);
     const int rest = args.columns - i;
     if (rest == 0) return;
-    Tail sums, up_sums, c, up_c, bias, up_bias, d;
+    Tail sums, up_sums, c, bias, up_bias, d;
     const size_t c_size = args.c_type == DType::kF32 ? 4 : 2;
     const size_t size = args.type == DType::kF32 ? 4 : 2;
     FinishArgs tail = args;
     tail.sums = sums.fill(args.sums, i, rest, 4);
     tail.up_sums = up_sums.fill(args.up_sums, i, rest, 4);
     tail.c = c.fill(args.c, i, rest, c_size);
-    tail.up_c = up_c.fill(args.up_c, i, rest, c_size);
     tail.bias = bias.fill(args.bias, i, rest, 4);
     tail.up_bias = up_bias.fill(args.up_bias, i, rest, 4);
     tail.d = d.bytes;

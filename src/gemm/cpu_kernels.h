@@ -62,11 +62,10 @@ struct FinishArgs {
   const float* up_sums = nullptr;  // SwiGLU: y = silu(of the gates, `sums`) * (of `up_sums`)
   int columns = 0;                 // 1..128
   float alpha = 1, beta = 0;
-  const void* c = nullptr;  // null: none
+  const void* c = nullptr;  // null: none, as with up_sums
   DType c_type = DType::kF32;
   const float* bias = nullptr;  // null: none
   const float* up_bias = nullptr;
-  const void* up_c = nullptr;
   bool silu = false;
   void* d = nullptr;  // kF32, kBf16, kF16: `columns` elements, no alignment beyond the type's
   DType type = DType::kF32;  // kF32, kBf16, kF16

@@ -17,7 +17,6 @@
 #include "gemm/check.h"
 #include "gemm/reference.h"
 #include "gemm/spec.h"
-#include "tensor/dtype.h"
 
 namespace hadal::cli {
 namespace {

@@ -117,6 +117,14 @@ TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
   }
 }
 
+TEST(CpuPlanErrors, ModesThatDoNotExistAreRefused) {
+  const Result<Context> context = Context::cpu();
+  ASSERT_TRUE(context);
+  const Result<Plan> plan = context->plan({.m = 8, .n = 8, .k = 128, .int8 = true});
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().message, "int8 is set; there is no such mode yet");
+}
+
 INSTANTIATE_TEST_SUITE_P(Isa, CpuPlan, testing::ValuesIn(cpu::kAllIsas), cpu::IsaName());
 
 }  // namespace

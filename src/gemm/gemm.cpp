@@ -136,6 +136,7 @@ Result<Plan> Context::plan(const GemmSpec& given) const {
   if (impl_->device != nullptr) {
     return Plan(TRY(plan_gpu(spec, impl_->device)));
   }
+  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; there is no such mode yet");
   return Plan(TRY(plan_cpu(spec, *impl_->kernels, *impl_->pool, impl_->machine)));
 }
 

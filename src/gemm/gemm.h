@@ -123,8 +123,7 @@ struct GemmSpec {
                               // a[rows[r]], with its scales; 0: nothing is gathered
 
   bool batch_invariant = false;
-  bool int8 =
-      false;  // CPU: requantize to int8 per 1x128 (error 7e-4 instead of 7e-7), 1.8x as fast
+  bool int8 = false;  // requantize to int8: not built yet, refused with kUnsupported
 };
 
 struct GemmArgs {

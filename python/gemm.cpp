@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,8 +18,10 @@
 #include <pybind11/stl.h>
 
 #include "tensor/tensor.h"
+#include "unwrap.h"
 
 namespace py = pybind11;
+using hadal::python::unwrap;
 
 namespace hadal::gemm {
 namespace {
@@ -30,19 +31,6 @@ using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 using Codes = py::array_t<uint8_t, py::array::c_style>;
 using Scales = Array<float>;
 using Pair = std::pair<Codes, Scales>;
-
-template <typename T>
-T unwrap(Result<T> result) {
-  if (result) {
-    if constexpr (std::is_void_v<T>) {
-      return;
-    } else {
-      return *std::move(result);
-    }
-  }
-  if (result.error().code == Code::kInvalidArgument) throw py::value_error(result.error().message);
-  throw std::runtime_error(result.error().message);
-}
 
 /// All cores; made when the first product is computed.
 const Context& context() {

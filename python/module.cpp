@@ -28,8 +28,10 @@
 
 #include "base/error.h"
 #include "eplb/eplb.h"
+#include "unwrap.h"
 
 namespace py = pybind11;
+using hadal::python::unwrap;
 
 namespace hadal::gemm {
 void bind_gemm(py::module_ module);  // NOLINT(misc-use-internal-linkage): gemm.cpp
@@ -45,19 +47,6 @@ namespace {
 template <typename T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 using Shape = std::vector<py::ssize_t>;
-
-template <typename T>
-T unwrap(Result<T> result) {
-  if (result) {
-    if constexpr (std::is_void_v<T>) {
-      return;
-    } else {
-      return *std::move(result);
-    }
-  }
-  if (result.error().code == Code::kInvalidArgument) throw py::value_error(result.error().message);
-  throw std::runtime_error(result.error().message);
-}
 
 template <typename T>
 std::span<const T> span_of(const Array<T>& array) {

@@ -74,10 +74,9 @@ Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const g
     TRY(gemm::run_case(context, c, data, packed));
     return true;
   }
-  const Result<> run = gemm::run_case_on(*device, c, data);
-  if (run) return true;
-  if (gemm::is_gpu_limit(run.error())) return false;
-  return std::unexpected(run.error());
+  if (!gemm::is_for_gpus(data)) return false;
+  TRY(gemm::run_case_on(*device, c, data));
+  return true;
 }
 
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {

@@ -8,7 +8,7 @@ namespace hadal::cli {
 
 std::vector<gpu::KernelSource> gpu_catalog() {
   std::vector<gpu::KernelSource> out;
-  for (gemm::GpuKernel& kernel : gemm::gpu_kernels()) out.push_back(std::move(kernel.source));
+  for (const gemm::GpuKernel& kernel : gemm::gpu_kernels()) out.push_back(kernel.source);
   std::ranges::sort(out, {}, &gpu::KernelSource::name);
   return out;
 }

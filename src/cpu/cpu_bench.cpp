@@ -117,23 +117,10 @@ void add_all(Isa isa) {
   add("e4m3_to_bf16", &Kernels::e4m3_to_bf16, isa);
 }
 
-Result<> add_benchmarks(int* argc, char** argv) {
-  for (const Isa isa : TRY(isas_to_run(TRY(take_isa_flag(argc, argv))))) add_all(isa);
-  return {};
-}
-
 }  // namespace
-}  // namespace hadal::cpu
 
-int main(int argc, char** argv) {
-  const hadal::Result<> added = hadal::cpu::add_benchmarks(&argc, argv);
-  if (!added) {
-    fmt::print(stderr, "{}: --isa: {}\n", argv[0], added.error().message);
-    return hadal::exit_code(added.error());
-  }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+void add_benchmarks(Isa isa) {
+  add_all(isa);
 }
+
+}  // namespace hadal::cpu

@@ -24,6 +24,10 @@ Result<std::optional<Isa>> take_isa_flag(int* argc, char** argv);
 /// kUnsupported if the flag names one that it lacks.
 Result<std::vector<Isa>> isas_to_run(std::optional<Isa> flag);
 
+/// Registers a benchmark program's benchmarks of one instruction set. The program defines it, and
+/// lists ../cpu/bench_main.cpp among its files.
+void add_benchmarks(Isa isa);
+
 /// `filter`, in GoogleTest's syntax, without the tests that end in the name of another instruction
 /// set.
 std::string test_filter(const std::string& filter, Isa isa);

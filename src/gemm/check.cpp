@@ -74,8 +74,8 @@ Result<> run_case_on(gpu::Device& device, const Case& c, CaseData& data, std::st
   return arrays.out(data.d_scale, args.d_scale);
 }
 
-bool is_gpu_limit(const Error& error) {
-  return error.code != Code::kInternal && error.message.find("on a GPU") != std::string::npos;
+bool is_for_gpus(const CaseData& data) {
+  return check_gpu(data.spec).has_value();
 }
 
 }  // namespace hadal::gemm

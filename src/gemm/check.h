@@ -27,12 +27,11 @@ class AlignedBytes {
 Result<> run_case(const Context& context, const Case& c, CaseData& data, bool packed = false);
 
 /// Runs a case on a GPU or an emulated one, by the kernel of that name (gpu_catalog.h), or by the
-/// one that the plan chooses. kUnsupported or kInvalidArgument with "on a GPU" in the sentence: the
-/// case breaks a rule that only GPUs have.
+/// one that the plan chooses.
 Result<> run_case_on(gpu::Device& device, const Case& c, CaseData& data,
                      std::string_view kernel = {});
 
-/// Whether the error says that a case is not one for GPUs.
-bool is_gpu_limit(const Error& error);
+/// Whether GPUs can do the case: some have strides of odd bytes.
+bool is_for_gpus(const CaseData& data);
 
 }  // namespace hadal::gemm

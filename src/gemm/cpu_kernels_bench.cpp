@@ -445,23 +445,9 @@ void add_all(Isa isa) {
   add(name("finish", "swiglu"), run_finish, isa, true);
 }
 
-Result<> add_benchmarks(int* argc, char** argv) {
-  for (const Isa isa : TRY(cpu::isas_to_run(TRY(cpu::take_isa_flag(argc, argv))))) add_all(isa);
-  return {};
-}
-
 }  // namespace
 }  // namespace hadal::gemm
 
-int main(int argc, char** argv) {
-  const hadal::Result<> added = hadal::gemm::add_benchmarks(&argc, argv);
-  if (!added) {
-    fmt::print(stderr, "{}: --isa: {}\n", argv[0], added.error().message);
-    return hadal::exit_code(added.error());
-  }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+void hadal::cpu::add_benchmarks(Isa isa) {
+  hadal::gemm::add_all(isa);
 }

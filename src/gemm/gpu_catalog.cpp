@@ -121,9 +121,7 @@ void add_all_bf16(std::vector<GpuKernel>& out) {
   add_bf16<1, 1, 64, 1, kSwapped>(out);
 }
 
-}  // namespace
-
-std::vector<GpuKernel> gpu_kernels() {
+std::vector<GpuKernel> make_kernels() {
   std::vector<GpuKernel> out;
   add_e4m3(out);
   add_fp8<Operand::kE4m3, Operand::kE5m2>(out);
@@ -131,6 +129,13 @@ std::vector<GpuKernel> gpu_kernels() {
   add_fp8<Operand::kE5m2, Operand::kE5m2>(out);
   add_all_bf16(out);
   return out;
+}
+
+}  // namespace
+
+const std::vector<GpuKernel>& gpu_kernels() {
+  static const std::vector<GpuKernel> kernels = make_kernels();
+  return kernels;
 }
 
 }  // namespace hadal::gemm

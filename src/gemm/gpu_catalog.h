@@ -27,7 +27,7 @@ struct GpuKernel {
   int tile_n() const { return swap ? rows : columns; }
 };
 
-/// All of them, no two with the same name.
-std::vector<GpuKernel> gpu_kernels();
+/// All of them, no two with the same name; made by the first call.
+const std::vector<GpuKernel>& gpu_kernels();
 
 }  // namespace hadal::gemm

@@ -1,7 +1,6 @@
 // The Hopper backend: chooses a kernel of the catalog by what it should cost, and launches it.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include <fmt/core.h>
 
@@ -48,39 +47,6 @@ Result<> need_multiple(std::string_view what, int64_t bytes, int64_t of = 16) {
   if (bytes % of == 0) return {};
   return fail(Code::kInvalidArgument,
               fmt::format("{} is {} bytes; on a GPU it must be a multiple of {}", what, bytes, of));
-}
-
-Result<> check_gpu(const GemmSpec& spec) {
-  const int64_t in = is_fp8(spec.a.type) ? 1 : 2;
-  const auto out = static_cast<int64_t>(size_bytes(spec.d.type));
-  const int64_t unit = std::min<int64_t>(16, 8 * out);  // what a thread stores at once
-  TRY(need_multiple("a.stride", spec.a.stride * in));
-  TRY(need_multiple("b.stride", spec.b.stride * in));
-  if (has_own_a(spec)) TRY(need_multiple("a.group_stride", spec.a.group_stride * in));
-  if (has_own_b(spec)) TRY(need_multiple("b.group_stride", spec.b.group_stride * in));
-  TRY(need_multiple("d.stride", spec.d.stride * out, unit));
-  if (has_own_d(spec)) TRY(need_multiple("d.group_stride", spec.d.group_stride * out, unit));
-  if (spec.d.accumulate) {
-    const auto c = static_cast<int64_t>(size_bytes(spec.d.c_type));
-    TRY(need_multiple("d.c_stride", spec.d.c_stride * c));
-    if (has_own_d(spec)) TRY(need_multiple("d.c_group_stride", spec.d.c_group_stride * c));
-  }
-  const bool table = division_of(spec.grouping) != Division::kUniform &&
-                     division_of(spec.grouping) != Division::kDepthEnds;
-  if (table && spec.num_groups > int{sm90::kGroupsMax}) {
-    return fail(Code::kUnsupported,
-                fmt::format("num_groups is {}; on a GPU groups of rows may be {}", spec.num_groups,
-                            sm90::kGroupsMax));
-  }
-  if (spec.b.packed) {
-    return fail(Code::kUnsupported, "b.packed is set; on a GPU B is read as it is");
-  }
-  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; on a GPU there is no such mode");
-  if (spec.d.type == DType::kE4m3 && spec.d.activation == Activation::kSwiglu) {
-    return fail(Code::kUnsupported,
-                "d.type is e4m3 with SwiGLU; on a GPU it may be bf16, f16, f32");
-  }
-  return {};
 }
 
 // ---------------------------------------------------------------- what a kernel would cost
@@ -185,9 +151,9 @@ Scales scales_of(const ScaleSpec& scale, const void* data) {
 
 class GpuPlan : public Plan::Impl {
  public:
-  GpuPlan(const GemmSpec& resolved, gpu::Device* device, GpuKernel chosen,
+  GpuPlan(const GemmSpec& resolved, gpu::Device* device, const GpuKernel& chosen,
           const gpu::Kernel* loaded)
-      : device_(device), kernel_(std::move(chosen)), loaded_(loaded) {
+      : device_(device), kernel_(chosen), loaded_(loaded) {
     spec = resolved;
     element_ = is_fp8(spec.a.type) ? 1 : 2;
     grid_ = device->info().num_sms / kernel_.cluster * kernel_.cluster;
@@ -295,7 +261,7 @@ class GpuPlan : public Plan::Impl {
   }
 
   gpu::Device* device_;
-  GpuKernel kernel_;
+  const GpuKernel& kernel_;  // of the catalog
   const gpu::Kernel* loaded_;
   int64_t element_ = 1;
   int grid_ = 1;
@@ -326,21 +292,52 @@ void explain(const GemmSpec& spec, const GpuKernel& kernel, const Cost& cost,
 
 }  // namespace
 
+Result<> check_gpu(const GemmSpec& spec) {
+  const int64_t in = is_fp8(spec.a.type) ? 1 : 2;
+  const auto out = static_cast<int64_t>(size_bytes(spec.d.type));
+  const int64_t unit = std::min<int64_t>(16, 8 * out);  // what a thread stores at once
+  TRY(need_multiple("a.stride", spec.a.stride * in));
+  TRY(need_multiple("b.stride", spec.b.stride * in));
+  if (has_own_a(spec)) TRY(need_multiple("a.group_stride", spec.a.group_stride * in));
+  if (has_own_b(spec)) TRY(need_multiple("b.group_stride", spec.b.group_stride * in));
+  TRY(need_multiple("d.stride", spec.d.stride * out, unit));
+  if (has_own_d(spec)) TRY(need_multiple("d.group_stride", spec.d.group_stride * out, unit));
+  if (spec.d.accumulate) {
+    const auto c = static_cast<int64_t>(size_bytes(spec.d.c_type));
+    TRY(need_multiple("d.c_stride", spec.d.c_stride * c));
+    if (has_own_d(spec)) TRY(need_multiple("d.c_group_stride", spec.d.c_group_stride * c));
+  }
+  if (sm90::has_table(division_of(spec.grouping)) && spec.num_groups > int{sm90::kGroupsMax}) {
+    return fail(Code::kUnsupported,
+                fmt::format("num_groups is {}; on a GPU groups of rows may be {}", spec.num_groups,
+                            sm90::kGroupsMax));
+  }
+  if (spec.b.packed) {
+    return fail(Code::kUnsupported, "b.packed is set; on a GPU B is read as it is");
+  }
+  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; on a GPU there is no such mode");
+  if (spec.d.type == DType::kE4m3 && spec.d.activation == Activation::kSwiglu) {
+    return fail(Code::kUnsupported,
+                "d.type is e4m3 with SwiGLU; on a GPU it may be bf16, f16, f32");
+  }
+  return {};
+}
+
 Result<std::shared_ptr<const Plan::Impl>> plan_gpu(const GemmSpec& spec, gpu::Device* device,
                                                    std::string_view kernel_name) {
   TRY(check_gpu(spec));
   const Machine machine = machine_of(device->info());
-  std::optional<GpuKernel> best;
   Cost best_cost;
-  for (GpuKernel& kernel : gpu_kernels()) {
+  const GpuKernel* best = nullptr;
+  for (const GpuKernel& kernel : gpu_kernels()) {
     if (!fits(spec, kernel)) continue;
     if (!kernel_name.empty() && kernel.source.name != kernel_name) continue;
     const Cost cost = cost_of(spec, kernel, machine);
-    if (best && cost.seconds >= best_cost.seconds) continue;
+    if (best != nullptr && cost.seconds >= best_cost.seconds) continue;
     best_cost = cost;
-    best = std::move(kernel);
+    best = &kernel;
   }
-  if (!best) {
+  if (best == nullptr) {
     return fail(Code::kUnsupported,
                 kernel_name.empty()
                     ? std::string("no kernel of the catalog does this")

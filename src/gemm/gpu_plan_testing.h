@@ -17,9 +17,10 @@ inline constexpr std::string_view kNotForGpus = "not for GPUs";
 inline std::string problem_of(const Case& c, std::string_view kernel, uint64_t seed) {
   Result<CaseData> data = make_data(c, seed);
   if (!data) return data.error().message;
+  if (!is_for_gpus(*data)) return std::string(kNotForGpus);
   const auto device = gpu::emulate({.seed = seed});
   const Result<> run = run_case_on(*device, c, *data, kernel);
-  if (!run) return is_gpu_limit(run.error()) ? std::string(kNotForGpus) : run.error().message;
+  if (!run) return run.error().message;
   constexpr double kAccumulateError = 0x1p-20;  // the emulator sums in float32
   return judge(c, *data, kAccumulateError).problem;
 }

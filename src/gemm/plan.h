@@ -38,6 +38,9 @@ double measure_tile_flops_per_s(const CpuKernels& kernels);
 Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,
                                                    ThreadPool& pool, const CpuMachine& machine);
 
+/// What a GPU asks of a spec beyond resolve()'s rules: strides, groups, what it cannot do.
+Result<> check_gpu(const GemmSpec& spec);
+
 /// `kernel`, if not empty, names the one of the catalog (gpu_catalog.h) to use. `device` outlives
 /// the plan.
 Result<std::shared_ptr<const Plan::Impl>> plan_gpu(const GemmSpec& spec, gpu::Device* device,

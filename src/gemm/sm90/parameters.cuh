@@ -14,6 +14,11 @@ using gpu::device::Operand;
 
 /// How rows or k are divided among groups; gemm.h's Grouping.
 enum class Division : int32_t { kUniform, kRowEnds, kRowIds, kCounts, kDepthEnds };
+/// Whether groups are ranges of rows, which a table in shared memory holds.
+HADAL_DEVICE constexpr bool has_table(Division division) {
+  return division != Division::kUniform && division != Division::kDepthEnds;
+}
+
 enum class Number : int32_t { kBf16, kF16, kF32, kE4m3 };
 enum class ScaleKind : int32_t { kF32, kE8m0, kPacked4 };
 enum class Finish : int32_t { kNone, kSilu, kSwiglu };

@@ -30,7 +30,7 @@ class Schedule {
   /// Builds the table of groups. All threads of the block, which then need a barrier.
   HADAL_DEVICE void build() {
     using namespace gpu::device;
-    if (!has_table()) return;
+    if (!has_table(p_.division)) return;
     const int32_t thread = static_cast<int32_t>(thread_index().x);
     for (int32_t g = thread; g < p_.num_groups; g += C::kThreads) {
       int32_t begin = 0, end = 0;
@@ -65,7 +65,7 @@ class Schedule {
     work.k_begin = 0;
     work.k_end = p_.k;
     int32_t m_first = 0;
-    if (has_table()) {
+    if (has_table(p_.division)) {
       if (unit >= load_shared<int32_t>(firsts(p_.num_groups))) return false;
       int32_t low = 0, high = p_.num_groups;  // firsts(low) <= unit < firsts(high)
       while (high - low > 1) {
@@ -95,9 +95,6 @@ class Schedule {
  private:
   static constexpr int32_t kPanel = 8;  // tiles along m
 
-  HADAL_DEVICE bool has_table() const {
-    return p_.division != Division::kUniform && p_.division != Division::kDepthEnds;
-  }
   HADAL_DEVICE gpu::device::SharedAddress begins(int32_t group) const {
     return table_ + 4 * static_cast<uint32_t>(group);
   }

@@ -184,8 +184,7 @@ Result<Line> time_on_gpu(gpu::Device& device, const BenchProduct& product, int r
   const gpu::Buffer workspace = TRY(device.allocate(plan.workspace_bytes()));
   gemm::GemmArgs args = data.args();
   args.workspace = {reinterpret_cast<std::byte*>(workspace.address()), workspace.size()};
-  const gpu::Buffer flush =
-      TRY(device.allocate(device.info().emulated ? 0 : size_t{kFlushBytes}));
+  const gpu::Buffer flush = TRY(device.allocate(device.info().emulated ? 0 : size_t{kFlushBytes}));
 
   const auto ours = [&] { return plan.run(args); };
   Line line{.name = product.name, .info = plan.explain()};
@@ -307,9 +306,9 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   std::vector<Line> lines;
   bool right = true;
   for (const BenchProduct& product : products) {
-    lines.push_back(TRY(in(product.name, device != nullptr
-                                             ? time_on_gpu(*device, product, args.repeats)
-                                             : time_on_cpu(context, product, args.repeats))));
+    lines.push_back(
+        TRY(in(product.name, device != nullptr ? time_on_gpu(*device, product, args.repeats)
+                                               : time_on_cpu(context, product, args.repeats))));
     right = right && lines.back().error <= allowed;  // false for NaN, too
   }
   print_answer(lines, right, allowed, args.json, terminal);

@@ -25,7 +25,8 @@ int run_program(int argc, const char* const* argv,
   try {
     // A reader that goes away is seen as EPIPE where it is written to, and a closed peer likewise.
     std::signal(SIGPIPE, SIG_IGN);
-    CommandTree tree("hadal", "One stack for mixture-of-experts models, from disks to tensor cores.");
+    CommandTree tree("hadal",
+                     "One stack for mixture-of-experts models, from disks to tensor cores.");
     Command root = tree.root();
     add_commands(root, tree);
     Terminal terminal;

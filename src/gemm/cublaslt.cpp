@@ -41,9 +41,9 @@ Result<Api> open_api(std::span<const std::string> candidates) {
     if ((library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) != nullptr) break;
   }
   if (library == nullptr) {
-    return fail(Code::kUnavailable, fmt::format("no cuBLASLt; tried {}",
-                                                fmt::join(candidates.begin(), candidates.end(),
-                                                          ", ")));
+    return fail(Code::kUnavailable,
+                fmt::format("no cuBLASLt; tried {}",
+                            fmt::join(candidates.begin(), candidates.end(), ", ")));
   }
   const char* missing = nullptr;
   const auto find = [&]<typename Function>(const char* symbol, Function*& member) {
@@ -110,9 +110,9 @@ struct CublasltProduct::Impl {
   Result<> choose() {
     TRY(check(api.preference_create(&preference), "preference"));
     const uint64_t bytes = kWorkspaceBytes;
-    TRY(check(api.preference_set(preference, cublaslt::kPreferenceWorkspaceBytes, &bytes,
-                                 sizeof(bytes)),
-              "preference"));
+    TRY(check(
+        api.preference_set(preference, cublaslt::kPreferenceWorkspaceBytes, &bytes, sizeof(bytes)),
+        "preference"));
     int found = 0;
     TRY(check(api.heuristic(handle, desc, a_layout, b_layout, d_layout, d_layout, preference, 1,
                             &algorithm, &found),

@@ -17,8 +17,7 @@ namespace {
 TEST(Cublaslt, NoLibraryIsUnavailable) {
   const std::unique_ptr<gpu::Device> device = gpu::emulate();
   const std::array<std::string, 1> nowhere = {"/nowhere/libcublasLt.so"};
-  const Result<CublasltProduct> product =
-      CublasltProduct::make(*device, 64, 64, 128, {}, nowhere);
+  const Result<CublasltProduct> product = CublasltProduct::make(*device, 64, 64, 128, {}, nowhere);
   ASSERT_FALSE(product);
   EXPECT_EQ(product.error().code, Code::kUnavailable);
   EXPECT_EQ(product.error().message, "no cuBLASLt; tried /nowhere/libcublasLt.so");

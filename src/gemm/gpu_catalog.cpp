@@ -39,18 +39,19 @@ constexpr uint32_t split_of(Team team) {
 
 /// Y's scales: one for the whole tile, or one per row of Y.
 enum class YScale { kOne, kEach };
-enum class Order { kRows, kSwapped };
+enum class Order { kRows, kSwapped, kGated };
 enum class Output { kPlain, kFresh };
 
 template <uint32_t kWarpgroups, uint32_t kWaves, uint32_t kColumns, Team kTeam, Order kOrder,
           YScale kYScale, Output kOutput = Output::kPlain, Operand kA = Operand::kE4m3,
           Operand kB = Operand::kE4m3>
 void add(std::vector<GpuKernel>& out) {
-  constexpr bool kSwap = kOrder == Order::kSwapped, kOne = kYScale == YScale::kOne;
+  constexpr bool kSwap = kOrder == Order::kSwapped, kGated = kOrder == Order::kGated;
+  constexpr bool kOne = kYScale == YScale::kOne;
   constexpr bool kFresh = kOutput == Output::kFresh;
   constexpr uint32_t kShare = kTeam == Team::kShare2 ? 2 : 1, kSplit = split_of(kTeam);
-  using C =
-      sm90::Config<kWarpgroups, kWaves, kColumns, kShare, kSplit, kSwap, kOne, kFresh, kA, kB>;
+  using C = sm90::Config<kWarpgroups, kWaves, kColumns, kShare, kSplit, kSwap, kGated, kOne, kFresh,
+                         kA, kB>;
   GpuKernel kernel = {.rows = C::kRows,
                       .columns = C::kColumns,
                       .warpgroups = C::kWarpgroups,
@@ -58,19 +59,20 @@ void add(std::vector<GpuKernel>& out) {
                       .split = C::kSplit,
                       .stages = C::kStages,
                       .swap = kSwap,
+                      .gated = kGated,
                       .one_scale = kOne,
                       .fresh = kFresh,
                       .a_type = type_of(kA),
                       .b_type = type_of(kB)};
   const std::string name =
-      fmt::format("gemm_{}_{}_{}x{}{}{}{}{}{}", text_of(kA), text_of(kB), C::kTileM, C::kTileN,
-                  kSwap ? "_swap" : "", kShare > 1 ? "_pair" : "",
+      fmt::format("gemm_{}_{}_{}x{}{}{}{}{}{}{}", text_of(kA), text_of(kB), C::kTileM, C::kTileN,
+                  kSwap ? "_swap" : "", kGated ? "_gated" : "", kShare > 1 ? "_pair" : "",
                   kSplit > 1 ? fmt::format("_split{}", kSplit) : "",
                   C::kScaled && !kOne ? "_each" : "", kFresh ? "_fresh" : "");
   const std::string type = fmt::format(
-      "hadal::gemm::sm90::gemm<hadal::gemm::sm90::Config<{}, {}, {}, {}, {}, {}, {}, {}, "
+      "hadal::gemm::sm90::gemm<hadal::gemm::sm90::Config<{}, {}, {}, {}, {}, {}, {}, {}, {}, "
       "hadal::gpu::device::Operand::{}, hadal::gpu::device::Operand::{}>>",
-      kWarpgroups, kWaves, kColumns, kShare, kSplit, kSwap, kOne, kFresh, constant_of(kA),
+      kWarpgroups, kWaves, kColumns, kShare, kSplit, kSwap, kGated, kOne, kFresh, constant_of(kA),
       constant_of(kB));
   kernel.source = {.name = name,
                    .text = gpu::entry_text({.name = name,
@@ -95,6 +97,7 @@ void add_fp8(std::vector<GpuKernel>& out) {
   add<2, 1, 128, Team::kNone, kRows, kOne, kPlain, kA, kB>(out);
   add<1, 1, 64, Team::kNone, kSwapped, kEach, kPlain, kA, kB>(out);
   add<2, 1, 128, Team::kNone, kRows, kEach, Output::kFresh, kA, kB>(out);
+  add<2, 1, 256, Team::kNone, kGated, kEach, Output::kFresh, kA, kB>(out);
 }
 
 /// A few rows of A, so few tiles that blocks would be idle.
@@ -120,6 +123,8 @@ void add_e4m3(std::vector<GpuKernel>& out) {
   add<2, 1, 192, Team::kNone, kRows, kEach>(out);
   add<2, 1, 192, Team::kShare2, kRows, kEach>(out);
   add<2, 2, 128, Team::kNone, kRows, kOne>(out);
+  add<2, 1, 256, Team::kNone, kGated, kEach>(out);
+  add<2, 1, 256, Team::kShare2, kGated, kEach>(out);
   add<2, 2, 128, Team::kShare2, kRows, kOne>(out);
   add<1, 1, 8, Team::kNone, kSwapped, kEach>(out);
   add<1, 1, 16, Team::kNone, kSwapped, kEach>(out);
@@ -145,6 +150,8 @@ void add_all_bf16(std::vector<GpuKernel>& out) {
   using enum Order;
   add_bf16<2, 1, 128, Team::kNone, kRows>(out);
   add_bf16<2, 1, 128, Team::kNone, kRows, Output::kFresh>(out);
+  add_bf16<2, 1, 256, Team::kNone, kGated>(out);
+  add_bf16<2, 1, 256, Team::kNone, kGated, Output::kFresh>(out);
   add_bf16<2, 1, 64, Team::kNone, kRows>(out);
   add_bf16<2, 2, 128, Team::kShare2, kRows>(out);
   add_bf16<1, 1, 16, Team::kNone, kSwapped>(out);

@@ -19,6 +19,7 @@ struct GpuKernel {
   int split = 1;    // of which split k
   int stages = 0;
   bool swap = false;
+  bool gated = false;
   bool one_scale = false;
   bool fresh = false;
   DType a_type = DType::kE4m3, b_type = DType::kE4m3;

@@ -103,7 +103,7 @@ Cost cost_of(const GemmSpec& spec, const GpuKernel& kernel, const Machine& machi
   const double bytes = 128.0 * (kernel.rows + static_cast<double>(kernel.columns) / kernel.share());
   const double block = std::max(math, bytes / kCacheBytesPerClock);
   const double sums = 4.0 * kernel.rows * kernel.columns / kSharedBytesPerClock;
-  double epilogue = 2 * sums + kFillClocks;
+  double epilogue = sums + kFillClocks;
   if (kernel.split > 1) epilogue += 2 * (kernel.split - 1) * sums + kExchangeClocks;
   const double at_once = std::max(1, machine.num_sms / kernel.cluster);
   Cost cost;
@@ -135,7 +135,9 @@ bool fits(const GemmSpec& spec, const GpuKernel& kernel) {
   if (kernel.one_scale && !has_one_scale(spec, kernel)) return false;
   // What a row sums must not depend on how many others there are.
   if (kernel.split > 1 && spec.batch_invariant) return false;
-  return !kernel.swap || spec.d.activation != Activation::kSwiglu;
+  const bool swiglu = spec.d.activation == Activation::kSwiglu;
+  if (kernel.gated) return swiglu;
+  return !swiglu || !(kernel.swap || kernel.fresh);
 }
 
 // ---------------------------------------------------------------- parameters
@@ -331,10 +333,6 @@ Result<> check_gpu(const GemmSpec& spec) {
     return fail(Code::kUnsupported, "b.packed is set; on a GPU B is read as it is");
   }
   if (spec.int8) return fail(Code::kUnsupported, "int8 is set; on a GPU there is no such mode");
-  if (spec.d.type == DType::kE4m3 && spec.d.activation == Activation::kSwiglu) {
-    return fail(Code::kUnsupported,
-                "d.type is e4m3 with SwiGLU; on a GPU it may be bf16, f16, f32");
-  }
   return {};
 }
 
@@ -345,7 +343,7 @@ Result<std::shared_ptr<const Plan::Impl>> plan_gpu(const GemmSpec& spec, gpu::De
   Cost best_cost;
   const GpuKernel* best = nullptr;
   for (const GpuKernel& kernel : gpu_kernels()) {
-    if (!fits(spec, kernel)) continue;
+    if (!fits(spec, kernel) || kernel.cluster > device->info().num_sms) continue;
     if (!kernel_name.empty() && kernel.source.name != kernel_name) continue;
     const Cost cost = cost_of(spec, kernel, machine);
     if (best != nullptr && cost.seconds >= best_cost.seconds) continue;

@@ -33,6 +33,7 @@ inline Case grouped_case(const GpuKernel& kernel, int64_t m, int64_t n, int64_t 
   c.spec.a.type = kernel.a_type;
   c.spec.b.type = kernel.b_type;
   if (kernel.fresh) c.spec.d.type = DType::kE4m3;
+  if (kernel.gated) c.spec.d.activation = Activation::kSwiglu;
   if (!kernel.one_scale) c.spec.b.scale.block = kPer1x128;
   return c;
 }

@@ -28,7 +28,7 @@ HADAL_DEVICE void send_sums(const Memory<C>& memory, uint32_t parity, const Sums
   for (uint32_t wave = 0; wave < C::kWaves; ++wave) {
     HADAL_UNROLL
     for (uint32_t i = 0; i < kRegisters<C>; i += 4) {
-      const float(&s)[kRegisters<C>] = sums[wave];
+      const float(&s)[kRegisters<C>] = sums[wave][0];
       const Vector4 v = {bits_of(s[i]), bits_of(s[i + 1]), bits_of(s[i + 2]), bits_of(s[i + 3])};
       store_async(to + sum_offset<C>(wave, i), v, full);
     }
@@ -48,7 +48,7 @@ HADAL_DEVICE void gather_sums(const Memory<C>& memory, uint32_t parity, Sums<C>&
       for (uint32_t i = 0; i < kRegisters<C>; i += 4) {
         const Vector4 v = load_shared<Vector4>(memory.sums(rank) + sum_offset<C>(wave, i));
         HADAL_UNROLL
-        for (uint32_t j = 0; j < 4; ++j) sums[wave][i + j] += float_of(v.words[j]);
+        for (uint32_t j = 0; j < 4; ++j) sums[wave][0][i + j] += float_of(v.words[j]);
       }
     }
   }

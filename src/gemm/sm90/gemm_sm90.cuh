@@ -4,7 +4,8 @@
 //   load.cuh      global memory to stages       4 warps
 //   multiply.cuh  stages to accumulators        1 or 2 warpgroups
 //   gather.cuh    sums of a split of k          the same
-//   store.cuh     accumulators to D             the same
+//   finish.cuh    sums to values of D           the same
+//   store.cuh     values to rows of D           the same
 //
 // Stages form a ring. A full barrier has one arrival of the warp that copies codes, with their
 // bytes, and one of each warp that reads scales. An empty barrier has one arrival per math warp of
@@ -39,6 +40,7 @@ HADAL_DEVICE void calculate(const Parameters& p, const Schedule<C>& schedule,
     }
     store<C>(p, work, memory, sums);
   }
+  wait_stores_read<0>();  // shared memory ends with the block
   // A block must not end before the first one's last arrival has come to it.
   if constexpr (C::kSplit > 1) {
     if (cluster_rank() != 0) memory.sums_empty().wait_cluster(parity ^ 1);

@@ -6,10 +6,11 @@
 namespace hadal::gemm::sm90 {
 
 template <typename C>
-inline constexpr uint32_t kRegisters = C::kColumns / 2;  // of one tile of 64 rows, per thread
+inline constexpr uint32_t kRegisters = C::kColumns / C::kSlices / 2;  // of an instruction's tile
 
+/// What a thread has of its warpgroup's tiles.
 template <typename C>
-using Sums = float[C::kWaves][kRegisters<C>];
+using Sums = float[C::kWaves][C::kSlices][kRegisters<C>];
 
 /// sum += scale of the row * scale of the column * block.
 template <typename C>
@@ -46,36 +47,47 @@ HADAL_DEVICE void free_stage(gpu::device::Barrier empty) {
   }
 }
 
+/// Starts the products of wave `wave` and slice `slice` over one block of k.
+template <typename C>
+HADAL_DEVICE void start_mma(const Memory<C>& memory, uint32_t stage, uint32_t wave, uint32_t slice,
+                            float (&sum)[kRegisters<C>], bool accumulate) {
+  using namespace gpu::device;
+  const uint32_t first = 64 * (warp_index() / 4 * C::kWaves + wave);
+  const Tile x = make_tile<gpu::Swizzle::k128>(memory.x(stage) + 128 * first);
+  const Tile y = make_tile<gpu::Swizzle::k128>(memory.y(stage) + C::kBytesY / C::kSlices * slice);
+  begin_mma(sum);
+  HADAL_UNROLL
+  for (uint32_t k = 0; k < 128; k += 32) {
+    mma<C::kTypeX, C::kTypeY>(sum, x + k, y + k, accumulate || k != 0);
+  }
+  commit_mma();
+}
+
 /// One block of k of FP8: every wave of this warpgroup.
 template <typename C>
 HADAL_DEVICE void multiply_scaled(const Memory<C>& memory, uint32_t stage, Sums<C>& sums) {
   using namespace gpu::device;
-  const uint32_t warpgroup = warp_index() / 4;
   const SharedAddress scales_x = memory.scales(stage);
   const SharedAddress scales_y = scales_x + 4 * C::kRows;
   HADAL_UNROLL
   for (uint32_t wave = 0; wave < C::kWaves; ++wave) {
-    const uint32_t first = 64 * (warpgroup * C::kWaves + wave);
-    const uint32_t row = first + 16 * (warp_index() % 4) + lane_index() / 4;
+    const uint32_t row =
+        64 * (warp_index() / 4 * C::kWaves + wave) + 16 * (warp_index() % 4) + lane_index() / 4;
     float low = load_shared<float>(scales_x + 4 * row);
     float high = load_shared<float>(scales_x + 4 * (row + 8));
     if constexpr (C::kOneScale) {
       const float scale_y = load_shared<float>(scales_y);
       low *= scale_y, high *= scale_y;
     }
-    const Tile x = make_tile<gpu::Swizzle::k128>(memory.x(stage) + 128 * first);
-    const Tile y = make_tile<gpu::Swizzle::k128>(memory.y(stage));
-    float block[kRegisters<C>];
-    begin_mma(block);
     HADAL_UNROLL
-    for (uint32_t k = 0; k < 128; k += 32) {
-      mma<C::kTypeX, C::kTypeY>(block, x + k, y + k, k != 0);
+    for (uint32_t slice = 0; slice < C::kSlices; ++slice) {
+      float block[kRegisters<C>];
+      start_mma<C>(memory, stage, wave, slice, block, false);
+      wait_mma<0>(block);
+      // With one scale the stage has been read; else the columns' scales are still wanted.
+      if (C::kOneScale && wave == C::kWaves - 1) free_stage<C>(memory.empty(stage));
+      promote<C>(sums[wave][slice], block, low, high, scales_y + 8 * kRegisters<C> * slice);
     }
-    commit_mma();
-    wait_mma<0>(block);
-    // With one scale the stage has been read; else the columns' scales are still wanted.
-    if (C::kOneScale && wave == C::kWaves - 1) free_stage<C>(memory.empty(stage));
-    promote<C>(sums[wave], block, low, high, scales_y);
   }
   if (!C::kOneScale) free_stage<C>(memory.empty(stage));
 }
@@ -84,19 +96,13 @@ HADAL_DEVICE void multiply_scaled(const Memory<C>& memory, uint32_t stage, Sums<
 template <typename C>
 HADAL_DEVICE void multiply_plain(const Memory<C>& memory, uint32_t stage, Sums<C>& sums) {
   using namespace gpu::device;
-  const uint32_t warpgroup = warp_index() / 4;
   HADAL_UNROLL
   for (uint32_t wave = 0; wave < C::kWaves; ++wave) {
-    const uint32_t first = 64 * (warpgroup * C::kWaves + wave);
-    const Tile x = make_tile<gpu::Swizzle::k128>(memory.x(stage) + 128 * first);
-    const Tile y = make_tile<gpu::Swizzle::k128>(memory.y(stage));
-    begin_mma(sums[wave]);
     HADAL_UNROLL
-    for (uint32_t k = 0; k < 128; k += 32) {
-      mma<C::kTypeX, C::kTypeY>(sums[wave], x + k, y + k, true);
+    for (uint32_t slice = 0; slice < C::kSlices; ++slice) {
+      start_mma<C>(memory, stage, wave, slice, sums[wave][slice], true);
+      wait_mma<0>(sums[wave][slice]);
     }
-    commit_mma();
-    wait_mma<0>(sums[wave]);
   }
   free_stage<C>(memory.empty(stage));
 }
@@ -107,7 +113,10 @@ HADAL_DEVICE void multiply(const Work& work, const Memory<C>& memory,
   HADAL_UNROLL
   for (uint32_t wave = 0; wave < C::kWaves; ++wave) {
     HADAL_UNROLL
-    for (uint32_t i = 0; i < kRegisters<C>; ++i) sums[wave][i] = 0;
+    for (uint32_t slice = 0; slice < C::kSlices; ++slice) {
+      HADAL_UNROLL
+      for (float& sum : sums[wave][slice]) sum = 0;
+    }
   }
   for (int32_t block = num_blocks<C>(work); block > 0; --block) {
     memory.full(ring.stage).wait(ring.parity);

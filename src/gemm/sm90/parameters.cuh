@@ -60,10 +60,11 @@ struct Parameters {
 };
 
 /// A member of the catalog. kWarpgroups of math have kWaves tiles of 64 rows each. The blocks of a
-/// cluster either share Y, each with tiles of its own, or split the k of one tile.
+/// cluster either share Y, each with tiles of its own, or split the k of one tile. A gated tile
+/// multiplies two slices of Y, gates and their partners, and stores one: SwiGLU.
 template <uint32_t kWarpgroupsOf, uint32_t kWavesOf, uint32_t kColumnsOf, uint32_t kShareOf,
-          uint32_t kSplitOf, bool kSwapOf, bool kOneScaleOf, bool kFreshOf, Operand kTypeAOf,
-          Operand kTypeBOf>
+          uint32_t kSplitOf, bool kSwapOf, bool kGatedOf, bool kOneScaleOf, bool kFreshOf,
+          Operand kTypeAOf, Operand kTypeBOf>
 struct Config {
   static constexpr uint32_t kWarpgroups = kWarpgroupsOf;
   static constexpr uint32_t kWaves = kWavesOf;
@@ -72,9 +73,11 @@ struct Config {
   static constexpr uint32_t kShare = kShareOf;                  // blocks that share Y
   static constexpr uint32_t kSplit = kSplitOf;                  // blocks that split k
   static constexpr uint32_t kCluster = kShare * kSplit;
-  static constexpr bool kSwap = kSwapOf;          // X is B
-  static constexpr bool kOneScale = kOneScaleOf;  // all of Y has one scale per block of k
-  static constexpr bool kFresh = kFreshOf;        // D is e4m3 with new scales
+  static constexpr bool kSwap = kSwapOf;  // X is B
+  static constexpr bool kGated = kGatedOf;
+  static constexpr uint32_t kSlices = kGated ? 2 : 1;  // of Y, an instruction's width each
+  static constexpr bool kOneScale = kOneScaleOf;       // all of Y has one scale per block of k
+  static constexpr bool kFresh = kFreshOf;             // D is e4m3 with new scales
   static constexpr Operand kTypeX = kSwap ? kTypeBOf : kTypeAOf;
   static constexpr Operand kTypeY = kSwap ? kTypeAOf : kTypeBOf;
   static constexpr bool kScaled = kTypeX == Operand::kE4m3 || kTypeX == Operand::kE5m2;
@@ -86,10 +89,13 @@ struct Config {
   static constexpr uint32_t kMathThreads = 128 * kWarpgroups;
   static constexpr uint32_t kThreads = kMathThreads + 128;
 
-  // The epilogue's room of a warp: 16 rows of kPart columns, or transposed.
-  static constexpr uint32_t kPart = kFresh ? 128 : 64;
-  static constexpr uint32_t kPitch = kSwap ? 20 : kPart + 8;  // floats, without bank conflicts
-  static constexpr uint32_t kRoom = 4 * kPitch * (kSwap ? kColumns : 16);
+  // The epilogue's room of a warp: 16 rows of 128 halves, 64 floats or 128 codes; exchanged, a row
+  // of 16 numbers for each column. Bytes from row to row:
+  static constexpr uint32_t kHalvesPitch = kSwap ? 48 : 272;
+  static constexpr uint32_t kFloatsPitch = kSwap ? 80 : 288;
+  static constexpr uint32_t kCodesPitch = 144;
+  static constexpr uint32_t kRoom =
+      kSwap ? kFloatsPitch * kColumns : 16 * (kFresh ? kCodesPitch : kFloatsPitch);
 
   static constexpr uint32_t kBytesX = 128 * kRows;
   static constexpr uint32_t kBytesY = 128 * kColumns;
@@ -116,8 +122,10 @@ struct Config {
 
   static_assert(kStages >= 3 && kSharedBytes <= kSharedMax);
   static_assert(kColumns % 8 == 0 && (kSwap || kColumns % 64 == 0));
+  static_assert(!kSwap || kColumns == 8 || kColumns % 16 == 0);
+  static_assert(!kGated || (!kSwap && kWaves == 1 && kSplit == 1));
   static_assert(kShare == 1 || (kShare == 2 && !kSwap && kSplit == 1));
-  static_assert(!kFresh || (!kSwap && kColumns == 128));
+  static_assert(!kFresh || (!kSwap && kColumns / kSlices == 128));
 };
 
 /// The shared memory of a block.

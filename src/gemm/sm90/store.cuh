@@ -1,146 +1,140 @@
-// The epilogue: from accumulators to D.
+// The epilogue: from sums to D.
 //
-// Each warp turns its 16 rows into rows of memory in a room of its own in shared memory, part by
-// part, and finishes them eight columns per lane: alpha, beta C, bias, activation, conversion, one
-// wide store. A row is written if it is the group's, so tails, odd strides and the ends of groups
-// are no cases of their own, and no warp waits for another.
+// Values are finished in registers (finish.cuh), converted, and turned into rows of D in a room of
+// shared memory that each warp has for itself; from there the copy engine stores them, row by row,
+// while the warp goes on. A row is stored if it is the group's, so tails, odd strides and the ends
+// of groups are no cases of their own, and no warp waits for another.
+//
+// Pitches of the room are such that no two lanes meet in a bank.
 #pragma once
 
-#include "gemm/sm90/multiply.cuh"
+#include "gemm/sm90/finish.cuh"
 
 namespace hadal::gemm::sm90 {
 
-inline constexpr uint32_t kUnit = 8;  // columns that a lane finishes
+/// The first element of a row of D.
+HADAL_DEVICE int64_t start_of_row(const Parameters& p, const Work& work, int32_t row) {
+  return (p.own_d ? work.group : 0) * p.d_group_stride + row * p.d_stride;
+}
 
-HADAL_DEVICE void load_floats(float (&x)[kUnit], gpu::device::SharedAddress from) {
+/// Waits until the room's rows have been read by the copy engine. All lanes.
+HADAL_DEVICE void claim_room() {
+  gpu::device::wait_stores_read<0>();
+  gpu::device::sync_warp();
+}
+
+/// Hands `kRowCount` rows in the room, `bytes` each, to the copy engine: rows of D from `row` on,
+/// at `column`. All lanes.
+template <uint32_t kRowCount>
+HADAL_DEVICE void release_room(const Parameters& p, const Work& work,
+                               gpu::device::SharedAddress room, uint32_t pitch, int32_t row,
+                               int32_t column, uint32_t size, uint32_t columns) {
   using namespace gpu::device;
+  fence_async_shared();
+  sync_warp();
+  const int32_t left = minimum(static_cast<int32_t>(columns), p.columns - column);
   HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; i += 4) {
-    const Vector4 v = load_shared<Vector4>(from + 4 * i);
-    HADAL_UNROLL
-    for (uint32_t j = 0; j < 4; ++j) x[i + j] = float_of(v.words[j]);
+  for (uint32_t first = 0; first < kRowCount; first += 32) {
+    const uint32_t i = first + lane_index();
+    const int32_t r = row + static_cast<int32_t>(i);
+    if (i >= kRowCount || r >= work.m_end || left <= 0) continue;
+    uint8_t* const to = static_cast<uint8_t*>(p.d) + size * (start_of_row(p, work, r) + column);
+    store_bytes(to, room + i * pitch, size * static_cast<uint32_t>(left));
   }
+  commit_stores();
 }
 
-/// x += beta * c.
-HADAL_DEVICE void add_c(float (&x)[kUnit], const Parameters& p, int64_t at) {
+HADAL_DEVICE uint32_t pack(bool bf16, float first, float second) {
+  return bf16 ? gpu::device::pack_bf16(first, second) : gpu::device::pack_f16(first, second);
+}
+
+// ---------------------------------------------------------------- X is A: rows stay rows
+
+/// Columns kFrom to kTo of this warp's 16 rows as 16-bit numbers.
+template <typename C, uint32_t kFrom, uint32_t kTo>
+HADAL_DEVICE void put_halves(gpu::device::SharedAddress room, bool bf16,
+                             const float (&x)[kRegisters<C>]) {
   using namespace gpu::device;
-  if (p.c_type == Number::kF32) {
-    HADAL_UNROLL
-    for (uint32_t i = 0; i < kUnit; i += 4) {
-      const Vector4 v =
-          load_global(reinterpret_cast<const Vector4*>(static_cast<const float*>(p.c) + at + i));
-      HADAL_UNROLL
-      for (uint32_t j = 0; j < 4; ++j) {
-        x[i + j] = multiply_add(p.beta, float_of(v.words[j]), x[i + j]);
-      }
-    }
-    return;
-  }
-  const Vector4 v =
-      load_global(reinterpret_cast<const Vector4*>(static_cast<const uint16_t*>(p.c) + at));
-  const bool bf16 = p.c_type == Number::kBf16;
+  const uint32_t lane = lane_index();
+  const SharedAddress at = room + lane % 16 * C::kHalvesPitch + 16 * (lane / 16);
   HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; i += 2) {
-    const uint32_t pair = v.words[i / 2];
-    const float first = bf16 ? first_of_bf16(pair) : first_of_f16(pair);
-    const float second = bf16 ? second_of_bf16(pair) : second_of_f16(pair);
-    x[i] = multiply_add(p.beta, first, x[i]);
-    x[i + 1] = multiply_add(p.beta, second, x[i + 1]);
+  for (uint32_t column = kFrom; column < kTo; column += 16) {
+    const uint32_t i = column / 2;
+    const uint32_t matrices[4] = {pack(bf16, x[i], x[i + 1]), pack(bf16, x[i + 2], x[i + 3]),
+                                  pack(bf16, x[i + 4], x[i + 5]), pack(bf16, x[i + 6], x[i + 7])};
+    store_matrices(at + 2 * (column - kFrom), matrices);
   }
 }
 
-HADAL_DEVICE void add_bias(float (&x)[kUnit], const float* bias) {
-  HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; ++i) x[i] += gpu::device::load_constant(bias + i);
-}
-
-/// x * sigmoid(x). e^-x overflows to infinity for x < -88, which gives -0.
-HADAL_DEVICE float silu(float x) {
-  return x / (1 + gpu::device::exp2_approx(x * -1.44269504f));
-}
-
-/// D's values at row `row`, columns `column` to +7, from the sums at `at` and, with SwiGLU, at
-/// `up`.
-HADAL_DEVICE void finish(float (&x)[kUnit], const Parameters& p, const Work& work, int32_t row,
-                         int32_t column, gpu::device::SharedAddress at,
-                         gpu::device::SharedAddress up) {
-  const float* bias = p.bias == nullptr ? nullptr : p.bias + int64_t{work.group} * p.n + column;
-  load_floats(x, at);
-  HADAL_UNROLL
-  for (float& v : x) v *= p.alpha;
-  if (p.c != nullptr) {
-    const int64_t group = p.own_d ? work.group : 0;
-    add_c(x, p, group * p.c_group_stride + row * p.c_stride + column);
-  }
-  if (bias != nullptr) add_bias(x, bias);
-  if (p.finish == Finish::kNone) return;
-  HADAL_UNROLL
-  for (float& v : x) v = silu(v);
-  if (p.finish == Finish::kSilu) return;
-  float y[kUnit];
-  load_floats(y, up);
-  HADAL_UNROLL
-  for (float& v : y) v *= p.alpha;
-  if (bias != nullptr) add_bias(y, bias + p.columns);
-  HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; ++i) x[i] *= y[i];
-}
-
-HADAL_DEVICE void store_numbers(const Parameters& p, int64_t at, const float (&x)[kUnit]) {
+template <typename C, uint32_t kFrom, uint32_t kTo>
+HADAL_DEVICE void put_floats(gpu::device::SharedAddress room, const float (&x)[kRegisters<C>]) {
   using namespace gpu::device;
+  const SharedAddress at = room + lane_index() / 4 * C::kFloatsPitch + 8 * (lane_index() % 4);
+  HADAL_UNROLL
+  for (uint32_t i = kFrom / 2; i < kTo / 2; i += 2) {
+    const uint64_t pair = uint64_t{bits_of(x[i])} | uint64_t{bits_of(x[i + 1])} << 32;
+    const uint32_t low = i / 2 % 2;  // 1: eight rows further
+    store_shared(at + 8 * low * C::kFloatsPitch + 32 * (i / 4 - kFrom / 8), pair);
+  }
+}
+
+/// Columns kFrom to kWidth of the values of a tile, part by part.
+template <typename C, uint32_t kWidth, uint32_t kFrom = 0>
+HADAL_DEVICE void store_halves(const Parameters& p, const Work& work,
+                               gpu::device::SharedAddress room, int32_t row,
+                               const float (&x)[kRegisters<C>]) {
+  if constexpr (kFrom < kWidth) {
+    constexpr uint32_t kTo = kWidth - kFrom < 128 ? kWidth : kFrom + 128;
+    claim_room();
+    put_halves<C, kFrom, kTo>(room, p.d_type == Number::kBf16, x);
+    release_room<16>(p, work, room, C::kHalvesPitch, row,
+                     work.n_begin + static_cast<int32_t>(kFrom), 2, kTo - kFrom);
+    store_halves<C, kWidth, kTo>(p, work, room, row, x);
+  }
+}
+
+template <typename C, uint32_t kWidth, uint32_t kFrom = 0>
+HADAL_DEVICE void store_floats(const Parameters& p, const Work& work,
+                               gpu::device::SharedAddress room, int32_t row,
+                               const float (&x)[kRegisters<C>]) {
+  if constexpr (kFrom < kWidth) {
+    constexpr uint32_t kTo = kWidth - kFrom < 64 ? kWidth : kFrom + 64;
+    claim_room();
+    put_floats<C, kFrom, kTo>(room, x);
+    release_room<16>(p, work, room, C::kFloatsPitch, row,
+                     work.n_begin + static_cast<int32_t>(kFrom), 4, kTo - kFrom);
+    store_floats<C, kWidth, kTo>(p, work, room, row, x);
+  }
+}
+
+/// Rows of numbers, the first kWidth columns of a tile.
+template <typename C, uint32_t kWidth>
+HADAL_DEVICE void store_rows(const Parameters& p, const Work& work, gpu::device::SharedAddress room,
+                             int32_t row, const float (&x)[kRegisters<C>]) {
   if (p.d_type == Number::kF32) {
-    HADAL_UNROLL
-    for (uint32_t i = 0; i < kUnit; i += 4) {
-      const Vector4 v = {bits_of(x[i]), bits_of(x[i + 1]), bits_of(x[i + 2]), bits_of(x[i + 3])};
-      store_global(reinterpret_cast<Vector4*>(static_cast<float*>(p.d) + at + i), v);
-    }
-    return;
+    store_floats<C, kWidth>(p, work, room, row, x);
+  } else {
+    store_halves<C, kWidth>(p, work, room, row, x);
   }
-  const bool bf16 = p.d_type == Number::kBf16;
-  Vector4 v;
-  HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; i += 2) {
-    v.words[i / 2] = bf16 ? pack_bf16(x[i], x[i + 1]) : pack_f16(x[i], x[i + 1]);
-  }
-  store_global(reinterpret_cast<Vector4*>(static_cast<uint16_t*>(p.d) + at), v);
 }
 
-/// Codes of eight of the 128 columns that share a scale; 16 lanes have them all. All lanes;
-/// `there` is whether this lane's are to be written.
-HADAL_DEVICE void store_codes(const Parameters& p, int64_t group, int32_t row, int32_t column,
-                              const float (&x)[kUnit], bool there) {
+// ---------------------------------------------------------------- e4m3 with fresh scales
+
+/// The scale of 128 values in four lanes' registers whose largest magnitude is `largest`.
+HADAL_DEVICE float fresh_scale(const Parameters& p, uint32_t largest) {
   using namespace gpu::device;
-  float largest = 1e-4f;  // tensor/quantize.h: what all zeros have
-  bool nan = false;
-  HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; ++i) {
-    const float magnitude = float_of(bits_of(x[i]) & 0x7fffffff);
-    nan = nan || magnitude != magnitude;
-    if (there) largest = maximum(largest, magnitude);
-  }
-  uint32_t bits = there && nan ? 0x7fffffff : bits_of(largest);  // ordered as the floats are
-  HADAL_UNROLL
-  for (uint32_t distance = 1; distance < 16; distance *= 2) {
-    bits = maximum(bits, shuffle_xor(bits, distance));
-  }
-  float scale = float_of(bits) / 448;
-  if (p.scales_are_powers) {
-    const uint32_t s = bits_of(scale);
-    scale = float_of(scale == scale ? (s + 0x7fffff) & 0xff800000 : s);
-  }
-  if (!there) return;
-  uint64_t codes = 0;
-  HADAL_UNROLL
-  for (uint32_t i = 0; i < kUnit; i += 2) {
-    codes |= uint64_t{pack_e4m3(x[i] / scale, x[i + 1] / scale)} << 8 * i;
-  }
-  const int64_t at = group * p.d_group_stride + row * p.d_stride + column;
-  store_global(reinterpret_cast<uint64_t*>(static_cast<uint8_t*>(p.d) + at), codes);
-  if (column % 128 != 0) return;
+  largest = maximum(largest, shuffle_xor(largest, 1));
+  largest = maximum(largest, shuffle_xor(largest, 2));
+  const float scale = float_of(largest) / 448;
+  if (!p.scales_are_powers || scale != scale) return scale;
+  return float_of((bits_of(scale) + 0x7fffff) & 0xff800000);
+}
+
+HADAL_DEVICE void store_scale(const Parameters& p, const Work& work, int32_t row, float scale) {
+  using namespace gpu::device;
   const Scales& s = p.d_scale;
-  const int32_t j = column / 128;
-  const int64_t first = group * s.group_stride + row * s.row_stride;
+  const int32_t j = work.n_begin / 128;
+  const int64_t first = (p.own_d ? work.group : 0) * s.group_stride + row * s.row_stride;
   if (s.kind == ScaleKind::kF32) {
     store_global(static_cast<float*>(s.data) + first + j * s.block_stride, scale);
     return;
@@ -153,107 +147,123 @@ HADAL_DEVICE void store_codes(const Parameters& p, int64_t group, int32_t row, i
                code);
 }
 
-/// Finishes what lies in the room: `rows` rows of D from `row` on, `units` times eight columns from
-/// `column` on, kPitch floats from row to row; gates' partners `up` bytes further. All lanes.
-template <typename C, uint32_t kRowCount, uint32_t kUnits>
-HADAL_DEVICE void write_room(const Parameters& p, const Work& work, gpu::device::SharedAddress room,
-                             int32_t row, int32_t column, uint32_t up) {
+/// Codes and scales of rows `place.row(2 * kHigh)`: those of the lower or the higher eight rows.
+template <typename C, uint32_t kHigh>
+HADAL_DEVICE void put_codes(const Parameters& p, const Work& work, const Place<C>& place,
+                            gpu::device::SharedAddress room, const float (&x)[kRegisters<C>]) {
   using namespace gpu::device;
-  constexpr uint32_t kTogether = 32 / kUnits;  // rows at once
-  const int64_t group = p.own_d ? work.group : 0;
-  const uint32_t unit = lane_index() % kUnits;
-  for (uint32_t first = 0; first < kRowCount; first += kTogether) {
-    const uint32_t i = first + lane_index() / kUnits;
+  uint32_t largest = bits_of(1e-4f);  // tensor/quantize.h: what all zeros have
+  HADAL_UNROLL
+  for (uint32_t i = 2 * kHigh; i < kRegisters<C>; i += 4) {
+    HADAL_UNROLL
+    for (uint32_t e = i; e < i + 2; ++e) {
+      // Magnitudes are ordered as their bits are; a NaN of any kind comes last.
+      if (place.column(e) <= place.last_column()) {
+        largest = maximum(largest, bits_of(x[e]) & 0x7fffffff);
+      }
+    }
+  }
+  const float scale = fresh_scale(p, largest);
+  const uint32_t lane = lane_index();
+  const SharedAddress at = room + (8 * kHigh + lane / 4) * C::kCodesPitch + 2 * (lane % 4);
+  HADAL_UNROLL
+  for (uint32_t i = 2 * kHigh; i < kRegisters<C>; i += 4) {
+    store_shared(at + 8 * (i / 4), pack_e4m3(x[i] / scale, x[i + 1] / scale));
+  }
+  const int32_t row = place.row(2 * kHigh);
+  if (lane % 4 == 0 && row < work.m_end) store_scale(p, work, row, scale);
+}
+
+/// Codes of 16 rows and 128 columns. Rows of D are aligned to 8 bytes only, so lanes store them.
+template <typename C>
+HADAL_DEVICE void store_codes(const Parameters& p, const Work& work, const Place<C>& place,
+                              gpu::device::SharedAddress room, int32_t row,
+                              const float (&x)[kRegisters<C>]) {
+  using namespace gpu::device;
+  sync_warp();
+  put_codes<C, 0>(p, work, place, room, x);
+  put_codes<C, 1>(p, work, place, room, x);
+  sync_warp();
+  const uint32_t unit = lane_index() % 16;
+  const int32_t column = work.n_begin + static_cast<int32_t>(8 * unit);
+  for (uint32_t i = lane_index() / 16; i < 16; i += 2) {
     const int32_t r = row + static_cast<int32_t>(i);
-    const int32_t n = column + static_cast<int32_t>(kUnit * unit);
-    const bool there = i < kRowCount && r < work.m_end && n < p.columns;
-    const SharedAddress at = room + 4 * (i * C::kPitch + kUnit * unit);
-    float x[kUnit] = {};
-    if (there) finish(x, p, work, r, n, at, at + up);
-    if constexpr (C::kFresh) {
-      store_codes(p, group, r, n, x, there);
-    } else {
-      if (there) store_numbers(p, group * p.d_group_stride + r * p.d_stride + n, x);
-    }
+    if (r >= work.m_end || column >= p.columns) continue;
+    const uint64_t codes = load_shared<uint64_t>(room + i * C::kCodesPitch + 8 * unit);
+    uint8_t* const to = static_cast<uint8_t*>(p.d) + start_of_row(p, work, r) + column;
+    store_global(reinterpret_cast<uint64_t*>(to), codes);
   }
 }
 
-/// A part of the columns of this warp's 16 rows, row by row, into its room.
+// ---------------------------------------------------------------- X is B: rows become columns
+
 template <typename C>
-HADAL_DEVICE void put(gpu::device::SharedAddress room, const float (&sum)[kRegisters<C>],
-                      uint32_t from, uint32_t count, uint32_t to) {
+HADAL_DEVICE void put_halves_turned(gpu::device::SharedAddress room, bool bf16,
+                                    const float (&x)[kRegisters<C>]) {
   using namespace gpu::device;
-  const uint32_t row = lane_index() / 4, pair = 2 * (lane_index() % 4);
+  constexpr uint32_t kMatrices = C::kColumns == 8 ? 2 : 4;  // of 8 columns and 8 rows of D
+  const uint32_t lane = lane_index();
+  const uint32_t row = lane % 8 + (kMatrices == 4 ? 8 * (lane / 16) : 0);
+  const SharedAddress at = room + row * C::kHalvesPitch + 16 * (lane / 8 % 2);
   HADAL_UNROLL
-  for (uint32_t j = 0; j < C::kColumns / 8; ++j) {
-    if (8 * j < from || 8 * j >= from + count) continue;
-    const uint32_t column = to + 8 * j - from + pair;
+  for (uint32_t i = 0; i < kRegisters<C>; i += 2 * kMatrices) {
+    uint32_t matrices[kMatrices];
     HADAL_UNROLL
-    for (uint32_t h = 0; h < 2; ++h) {
-      const uint64_t words =
-          uint64_t{bits_of(sum[4 * j + 2 * h])} | uint64_t{bits_of(sum[4 * j + 2 * h + 1])} << 32;
-      store_shared(room + 4 * ((row + 8 * h) * C::kPitch + column), words);
+    for (uint32_t j = 0; j < kMatrices; ++j) {
+      matrices[j] = pack(bf16, x[i + 2 * j], x[i + 2 * j + 1]);
     }
+    store_matrices<true>(at + 2 * i * C::kHalvesPitch, matrices);
   }
 }
 
-/// X is A: rows of the accumulators are rows of D.
 template <typename C>
-HADAL_DEVICE void store_rows(const Parameters& p, const Work& work, gpu::device::SharedAddress room,
-                             int32_t row, const float (&sum)[kRegisters<C>]) {
-  using namespace gpu::device;
-  if (p.finish == Finish::kSwiglu) {
-    constexpr uint32_t kHalf = C::kColumns / 2;
-    HADAL_UNROLL
-    for (uint32_t first = 0; first < kHalf; first += 32) {
-      put<C>(room, sum, first, 32, 0);
-      put<C>(room, sum, kHalf + first, 32, 32);
-      sync_warp();
-      write_room<C, 16, 4>(p, work, room, row, work.n_begin + static_cast<int32_t>(first), 4 * 32);
-      sync_warp();
-    }
-    return;
-  }
-  HADAL_UNROLL
-  for (uint32_t first = 0; first < C::kColumns; first += C::kPart) {
-    put<C>(room, sum, first, C::kPart, 0);
-    sync_warp();
-    write_room<C, 16, C::kPart / 8>(p, work, room, row, work.n_begin + static_cast<int32_t>(first),
-                                    0);
-    sync_warp();
-  }
-}
-
-/// X is B: rows of the accumulators are columns of D.
-template <typename C>
-HADAL_DEVICE void store_columns(const Parameters& p, const Work& work,
-                                gpu::device::SharedAddress room, int32_t column,
-                                const float (&sum)[kRegisters<C>]) {
+HADAL_DEVICE void put_floats_turned(gpu::device::SharedAddress room,
+                                    const float (&x)[kRegisters<C>]) {
   using namespace gpu::device;
   HADAL_UNROLL
   for (uint32_t i = 0; i < kRegisters<C>; ++i) {
-    const uint32_t token = 8 * (i / 4) + 2 * (lane_index() % 4) + i % 2;
-    const uint32_t n = lane_index() / 4 + 8 * (i / 2 % 2);
-    store_shared(room + 4 * (token * C::kPitch + n), sum[i]);
+    const uint32_t row = 8 * (i / 4) + 2 * (lane_index() % 4) + i % 2;
+    const uint32_t column = lane_index() / 4 + 8 * (i / 2 % 2);
+    store_shared(room + row * C::kFloatsPitch + 4 * column, x[i]);
   }
-  sync_warp();
-  write_room<C, C::kColumns, 2>(p, work, room, work.m_begin, column, 0);
-  sync_warp();
+}
+
+/// All rows of D of the tile, 16 columns from `column` on.
+template <typename C>
+HADAL_DEVICE void store_turned(const Parameters& p, const Work& work,
+                               gpu::device::SharedAddress room, int32_t column,
+                               const float (&x)[kRegisters<C>]) {
+  claim_room();
+  if (p.d_type == Number::kF32) {
+    put_floats_turned<C>(room, x);
+    release_room<C::kColumns>(p, work, room, C::kFloatsPitch, work.m_begin, column, 4, 16);
+  } else {
+    put_halves_turned<C>(room, p.d_type == Number::kBf16, x);
+    release_room<C::kColumns>(p, work, room, C::kHalvesPitch, work.m_begin, column, 2, 16);
+  }
 }
 
 template <typename C>
 HADAL_DEVICE void store(const Parameters& p, const Work& work, const Memory<C>& memory,
-                        const Sums<C>& sums) {
+                        Sums<C>& sums) {
   using namespace gpu::device;
   const uint32_t warp = warp_index();
+  const SharedAddress room = memory.room(warp);
   HADAL_UNROLL
   for (uint32_t wave = 0; wave < C::kWaves; ++wave) {
+    const Place<C> place(p, work, wave);
+    finish<C>(p, work, place, sums[wave]);
+    const float(&x)[kRegisters<C>] = sums[wave][0];
     const int32_t first =
         static_cast<int32_t>(64 * (warp / 4 * C::kWaves + wave) + 16 * (warp % 4));
     if constexpr (C::kSwap) {
-      store_columns<C>(p, work, memory.room(warp), work.n_begin + first, sums[wave]);
+      store_turned<C>(p, work, room, work.n_begin + first, x);
+    } else if constexpr (C::kFresh) {
+      store_codes<C>(p, work, place, room, work.m_begin + first, x);
+    } else if (C::kGated || p.finish != Finish::kSwiglu) {
+      store_rows<C, 2 * kRegisters<C>>(p, work, room, work.m_begin + first, x);
     } else {
-      store_rows<C>(p, work, memory.room(warp), work.m_begin + first, sums[wave]);
+      store_rows<C, kRegisters<C>>(p, work, room, work.m_begin + first, x);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include "gpu/device/entry.h"
 #include "gpu/gpu_testing.h"
 #include "gpu/test_kernel.h"
 
@@ -126,6 +127,44 @@ TEST_F(Nvrtc, AHopperKernelNeitherSpillsNorSerializes) {
   EXPECT_GE(compiled->report.entries[0].registers, 40);
   EXPECT_EQ(compiled->report.spill_bytes(), 0);
   EXPECT_TRUE(compiled->report.notes.empty()) << compiled->report.log;
+}
+
+TEST_F(Nvrtc, CompilesEveryPrimitiveThatTheEmulatorTries) {
+  constexpr const char* kOperands = "hadal::gpu::device::Operand::";
+  constexpr const char* kMajors = "hadal::gpu::device::Major::";
+  std::vector<std::string> kernels = {"load_box<1>",           "load_box<2>",
+                                      "load_box<3>",           "store_box<false>",
+                                      "store_box<true>",       "copy_bytes",
+                                      "matrices<1, false>",    "matrices<2, true>",
+                                      "matrices<4, false>",    "matrices<4, true>",
+                                      "cluster_pair",          "named_barriers",
+                                      "register_roles",        "warp_functions",
+                                      "barrier_phases",        "token",
+                                      "dependent<true, true>", "dependent<false, true>"};
+  const auto product = [&](const char* type, const char* major, const char* swizzle, int n,
+                           bool registers) {
+    kernels.push_back(
+        fmt::format("mma_product<hadal::gpu::test::MmaConfig<{0}{1}, {0}{1}, {2}{3}, {2}{3}, "
+                    "hadal::gpu::Swizzle::{4}, {5}, 1, {6}>>",
+                    kOperands, type, kMajors, major, swizzle, n, registers));
+  };
+  for (const char* type : {"kE4m3", "kE5m2", "kBf16", "kF16"}) {
+    for (const bool registers : {false, true}) product(type, "kK", "k128", 64, registers);
+  }
+  for (const char* swizzle : {"k32", "k64"}) product("kE4m3", "kK", swizzle, 8, false);
+  product("kBf16", "kMn", "k128", 64, false);
+  for (const std::string& kernel : kernels) {
+    KernelSource source;
+    source.name = "primitive";
+    source.text = entry_text({.name = source.name,
+                              .header = "gpu/emulator/primitives_test.cuh",
+                              .kernel = "hadal::gpu::test::" + kernel,
+                              .parameters = "hadal::gpu::test::PrimitiveParameters",
+                              .threads = 128});
+    std::string log;
+    const Result<Compiled> compiled = compiler_->compile(source, &log);
+    EXPECT_TRUE(compiled) << kernel << ": " << log;
+  }
 }
 
 TEST_F(Nvrtc, ALostOverlapIsNoted) {

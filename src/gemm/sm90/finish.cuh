@@ -17,8 +17,8 @@ class Place {
       : rows_(work.m_end), columns_(p.columns) {
     using namespace gpu::device;
     const uint32_t warp = warp_index();
-    const int32_t x =
-        static_cast<int32_t>(64 * (warp / 4 * C::kWaves + wave) + 16 * (warp % 4) + lane_index() / 4);
+    const int32_t x = static_cast<int32_t>(64 * (warp / 4 * C::kWaves + wave) + 16 * (warp % 4) +
+                                           lane_index() / 4);
     const int32_t y = static_cast<int32_t>(2 * (lane_index() % 4));
     row_ = work.m_begin + (C::kSwap ? y : x);
     column_ = work.n_begin + (C::kSwap ? x : y);
@@ -108,8 +108,8 @@ HADAL_DEVICE float silu(float x) {
   return x / (1 + gpu::device::exp2_approx(x * -1.44269504f));
 }
 
-/// The values of D of one wave, in the first of `tiles`; with SwiGLU in a tile that is not gated, in
-/// its first half.
+/// The values of D of one wave, in the first of `tiles`; with SwiGLU in a tile that is not gated,
+/// in its first half.
 template <typename C>
 HADAL_DEVICE void finish(const Parameters& p, const Work& work, const Place<C>& place,
                          float (&tiles)[C::kSlices][kRegisters<C>]) {

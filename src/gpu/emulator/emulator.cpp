@@ -16,7 +16,6 @@
 namespace hadal::gpu {
 namespace {
 
-using emulator::Fiber;
 using emulator::GlobalMemory;
 using emulator::LaunchRecord;
 using emulator::Machine;

@@ -11,6 +11,10 @@
 namespace hadal::gpu::emulator {
 namespace {
 
+// Kernels keep a few hundred registers per thread in local arrays; builds without optimisation need
+// several times that.
+constexpr size_t kStackBytes = 128 * 1024;
+
 // What makes runs differ. An operation in flight that never completes while a thread can run finds
 // missing waits; one that completes at once finds buffers that are reused too early; one of a kind
 // that stays behind all others finds what relies on their order. A warp that stays ahead of the
@@ -189,7 +193,7 @@ void Machine::start_block(Grid& grid, Cluster& cluster, uint64_t number, uint32_
                           lane,
                           rank,
                           static_cast<uint32_t>(product(launch.cluster))};
-      if (fibers_.empty()) fibers_.push_back(std::make_unique<Fiber>());
+      if (fibers_.empty()) fibers_.push_back(std::make_unique<Fiber>(kStackBytes));
       thread->fiber = std::move(fibers_.back());
       fibers_.pop_back();
       thread->fiber->start(&Machine::thread_main, thread.get());

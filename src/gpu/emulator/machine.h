@@ -23,8 +23,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/fiber.h"
 #include "base/rng.h"
-#include "gpu/emulator/fiber.h"
 #include "gpu/emulator/global_memory.h"
 #include "gpu/emulator/hooks.h"
 #include "gpu/emulator/shared_memory.h"

@@ -1,4 +1,4 @@
-#include "gpu/emulator/fiber.h"
+#include "base/fiber.h"
 
 #include <cstdint>
 
@@ -31,17 +31,15 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-namespace hadal::gpu::emulator {
+namespace hadal {
 namespace {
 
 namespace context = boost::context::detail;
 
-// Kernels keep a few hundred registers per thread in local arrays; sanitizers and builds without
-// optimisation need several times that.
 #if defined(HADAL_ASAN) || defined(HADAL_TSAN)
-constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kStackFactor = 2;
 #else
-constexpr size_t kStackBytes = 128 * 1024;
+constexpr size_t kStackFactor = 1;
 #endif
 
 size_t page_bytes() {
@@ -79,11 +77,11 @@ struct Fiber::Switch {
   }
 };
 
-Fiber::Fiber() {
-  const size_t bytes = kStackBytes + page_bytes();
+Fiber::Fiber(size_t stack_bytes) : stack_bytes_(kStackFactor * stack_bytes) {
+  const size_t bytes = stack_bytes_ + page_bytes();
   memory_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  CHECK(memory_ != MAP_FAILED, "no memory for the stack of an emulated thread");
+  CHECK(memory_ != MAP_FAILED, "no memory for the stack of a fiber");
   CHECK(mprotect(memory_, page_bytes(), PROT_NONE) == 0);
 }
 
@@ -91,7 +89,7 @@ Fiber::~Fiber() {
 #if defined(HADAL_TSAN)
   if (tsan_fiber_ != nullptr) __tsan_destroy_fiber(tsan_fiber_);
 #endif
-  munmap(memory_, kStackBytes + page_bytes());
+  munmap(memory_, stack_bytes_ + page_bytes());
 }
 
 void Fiber::start(void (*function)(void*), void* argument) {
@@ -100,20 +98,21 @@ void Fiber::start(void (*function)(void*), void* argument) {
   fake_stack_ = nullptr;
 #if defined(HADAL_ASAN)
   // Frames of an abandoned function have left their red zones.
-  __asan_unpoison_memory_region(Switch::stack(*this), kStackBytes);
+  __asan_unpoison_memory_region(Switch::stack(*this), stack_bytes_);
 #endif
 #if defined(HADAL_TSAN)
   if (tsan_fiber_ != nullptr) __tsan_destroy_fiber(tsan_fiber_);
   tsan_fiber_ = __tsan_create_fiber(0);
 #endif
-  context_ = context::make_fcontext(Switch::stack(*this) + kStackBytes, kStackBytes, Switch::enter);
+  context_ =
+      context::make_fcontext(Switch::stack(*this) + stack_bytes_, stack_bytes_, Switch::enter);
 }
 
 void Fiber::resume() {
   DCHECK(context_ != nullptr);
 #if defined(HADAL_ASAN)
   void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, Switch::stack(*this), kStackBytes);
+  __sanitizer_start_switch_fiber(&fake_stack, Switch::stack(*this), stack_bytes_);
 #endif
 #if defined(HADAL_TSAN)
   tsan_caller_ = __tsan_get_current_fiber();
@@ -136,4 +135,4 @@ void Fiber::suspend() {
   Switch::arrived_inside(*this);
 }
 
-}  // namespace hadal::gpu::emulator
+}  // namespace hadal

@@ -1,0 +1,77 @@
+// Files as servers use them: an operation waits as fibers do (base/executor.h), errors are Results,
+// and what is durable is said explicitly.
+//
+// Durability. What was written to a file, and its size, is durable after File::sync(); a name that
+// was made, changed or removed after FileSystem::sync_folder(). Before that a loss of power may
+// keep any of it: whole writes, single sectors of 512 bytes, names in the order in which they were
+// made up to some point, or nothing. Two writes between the same syncs have no order. A process
+// that is killed alone loses nothing that a write had returned for.
+//
+// Paths are relative to the file system's root, "folder/name", without "." and "..".
+//
+// Errors: kNotFound, kAlreadyExists, kNoSpace, kInvalidArgument for a path or range that cannot be,
+// kIo where the device fails. The message names the path.
+//
+// Threads: one executor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace hadal::io {
+
+inline constexpr int64_t kSectorBytes = 512;  // what a device writes whole or not at all
+
+class File {
+ public:
+  virtual ~File() = default;
+
+  /// Bytes from `offset` on; fewer where the file ends. Holes are zeros.
+  virtual Result<size_t> read(int64_t offset, std::span<std::byte> to) = 0;
+  /// Grows the file where it must.
+  virtual Result<> write(int64_t offset, std::span<const std::byte> from) = 0;
+  virtual Result<> sync() = 0;
+  virtual Result<int64_t> size() = 0;
+  /// Cuts, or grows by a hole.
+  virtual Result<> resize(int64_t bytes) = 0;
+  /// Makes a range a hole, and gives its space back. The size stays.
+  virtual Result<> punch_hole(int64_t offset, int64_t bytes) = 0;
+};
+
+enum class Open : uint8_t {
+  kExisting,
+  kCreate,     // if it does not exist
+  kCreateNew,  // kAlreadyExists if it does
+};
+
+struct Space {
+  int64_t total_bytes = 0;
+  int64_t free_bytes = 0;
+};
+
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  virtual Result<std::unique_ptr<File>> open(std::string_view path, Open how) = 0;
+  /// The file goes when nobody has it open any more.
+  virtual Result<> remove(std::string_view path) = 0;
+  /// Replaces what `to` names, at once. Files, not folders.
+  virtual Result<> rename(std::string_view from, std::string_view to) = 0;
+  /// No error if it exists.
+  virtual Result<> make_folder(std::string_view path) = 0;
+  /// Makes names in the folder durable; "" is the root.
+  virtual Result<> sync_folder(std::string_view path) = 0;
+  /// Names in a folder, files and folders, sorted.
+  virtual Result<std::vector<std::string>> list(std::string_view path) = 0;
+  virtual Result<Space> space() = 0;
+};
+
+}  // namespace hadal::io

@@ -5,10 +5,10 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-slow bench build check analyze asan tsan fuzz format install clean deps deps-dev
+.PHONY: help demo test test-slow bench gpu-bundle build check analyze asan tsan fuzz format install clean deps deps-dev
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: build ## install what is missing, build, and run the demo
 	build/release/hadal demo
@@ -22,6 +22,12 @@ test-slow: build ## the slow tests alone
 build: deps ## build build/release
 	@test -f build/$(PRESET)/build.ninja || cmake --preset $(PRESET)
 	@cmake --build build/$(PRESET) -j $(JOBS)
+
+gpu-bundle: build ## build/gpu-bundle: program and script for a machine that has a GPU and no build
+	@mkdir -p build/gpu-bundle
+	@strip -o build/gpu-bundle/hadal build/release/hadal-gpu
+	@cp scripts/gpu-check build/gpu-bundle/gpu-check
+	@du -sh build/gpu-bundle
 
 bench: build ## every benchmark; each prints its figure, the machine's limit and the ratio
 	@scripts/bench build/release

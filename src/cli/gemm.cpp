@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,7 @@ constexpr int kSmsOfH200 = 132;
 
 struct CheckArgs {
   std::string device = "cpu", isa, filter;
-  int threads = 0, seed = 1;
+  int threads = 0, seed = 1, repeats = 1;
   bool packed = false, json = false;
 };
 
@@ -79,6 +80,20 @@ Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const g
   return true;
 }
 
+/// Runs a case again; a sentence if a bit of its answer has changed.
+Result<std::optional<std::string>> run_again(const gemm::Context& context, gpu::Device* device,
+                                             const gemm::Case& c, const gemm::CaseData& first,
+                                             const CheckArgs& args) {
+  for (int i = 1; i < args.repeats; ++i) {
+    gemm::CaseData again = TRY(gemm::make_data(c, 1));
+    TRY(run_case(context, device, c, again, args.packed));
+    if (again.d != first.d || again.d_scale != first.d_scale) {
+      return fmt::format("run {} has other bits than the first", i + 1);
+    }
+  }
+  return std::nullopt;
+}
+
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
   const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
@@ -96,7 +111,10 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
       ++left_out;
       continue;
     }
-    const gemm::Verdict verdict = gemm::judge(c, data, accumulate_error);
+    gemm::Verdict verdict = gemm::judge(c, data, accumulate_error);
+    const std::optional<std::string> changed =
+        TRY(in(c.name, run_again(context, device.get(), c, data, args)));
+    if (verdict.ok && changed) verdict = {.ok = false, .problem = *changed};
     ++family.cases;
     family.compared += verdict.compared;
     family.calc_diff = std::max(family.calc_diff, verdict.calc_diff);
@@ -171,6 +189,8 @@ void add_gemm(Command& root) {
                "scalar|avx2|avx512|avx512bf16");
   command.integer("--threads", check->threads, "Threads; 0: all cores");
   command.text("--filter", check->filter, "Only cases whose name has this in it");
+  command.integer("--repeats", check->repeats, "Runs of each case, which must give the same bits",
+                  1);
   command.flag("--packed", check->packed, "Pack B first");
   command.flag("--json", check->json, "Print JSON");
   command.run([check](Terminal& terminal) { return check_command(*check, terminal); });

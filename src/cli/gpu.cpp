@@ -259,7 +259,8 @@ Json warmed_json(const gpu::Warmed& kernel) {
               {"state", kernel.error    ? "failed"
                         : kernel.cached ? "cached"
                                         : "compiled"},
-              {"error", kernel.error ? Json(kernel.error->message) : Json(nullptr)}};
+              {"error", kernel.error ? Json(kernel.error->message) : Json(nullptr)},
+              {"dynamic_shared_bytes", kernel.shared_bytes}};
   out.update(report_json(kernel.report));
   return out;
 }

@@ -1,5 +1,6 @@
 // The kernels as NVRTC compiles them: nothing spills, wgmma stays asynchronous, registers and
-// shared memory are what the table says, and the instructions that matter are there.
+// shared memory are what the table says (scripts/gpu-budgets writes it), and the instructions that
+// matter are there.
 #include "cli/gpu_catalog.h"
 
 #include <filesystem>

@@ -15,7 +15,8 @@ struct GpuKernel {
   int rows = 0;     // of X, 64 per warpgroup and wave
   int columns = 0;  // rows of Y
   int warpgroups = 0;
-  int cluster = 1;
+  int cluster = 1;  // blocks that share Y or split k
+  int split = 1;    // of which split k
   int stages = 0;
   bool swap = false;
   bool one_scale = false;
@@ -23,6 +24,7 @@ struct GpuKernel {
   DType a_type = DType::kE4m3, b_type = DType::kE4m3;
   gpu::KernelSource source = {};
 
+  int share() const { return cluster / split; }
   int tile_m() const { return swap ? columns : rows; }
   int tile_n() const { return swap ? rows : columns; }
 };

@@ -58,7 +58,9 @@ constexpr double kTensorOpsPerColumn = 2;   // clocks of m64nN over 128 bytes of
 constexpr double kAddsPerClock = 128;       // fused multiply-adds of float
 constexpr double kCacheBytesPerClock = 46;  // second level cache to one SM, all SMs reading
 constexpr double kSharedBytesPerClock = 128;
-constexpr double kFillClocks = 1200;  // until the first stage is there
+constexpr double kFillClocks = 1200;      // until the first stage is there
+constexpr double kExchangeClocks = 1000;  // between the blocks of a split
+constexpr double kLatencySeconds = 1e-6;  // of memory that is busy
 constexpr double kLaunchSeconds = 3e-6;
 constexpr double kMemoryShare = 0.92;  // of the peak that streams reach
 constexpr double kClockHz = 1.755e9;   // where the device does not say
@@ -85,11 +87,11 @@ Cost cost_of(const GemmSpec& spec, const GpuKernel& kernel, const Machine& machi
   const bool all_rows = spec.grouping == Grouping::kBatched || spec.grouping == Grouping::kK ||
                         spec.grouping == Grouping::kNone;
   const double rows = static_cast<double>(spec.expected_rows) / (all_rows ? 1 : groups);
-  const double tile_m = kernel.tile_m() * kernel.cluster;
+  const double tile_m = kernel.tile_m() * kernel.share();
   const double columns = static_cast<double>(spec.n);
   const double units = groups * std::ceil(rows / tile_m) * std::ceil(columns / kernel.tile_n());
   const double depth = static_cast<double>(spec.k) / (spec.grouping == Grouping::kK ? groups : 1);
-  const double blocks = std::ceil(depth * (is_fp8(spec.a.type) ? 1 : 2) / 128);
+  const double blocks = std::ceil(depth * (is_fp8(spec.a.type) ? 1 : 2) / 128 / kernel.split);
 
   const double waves64 = kernel.rows / 64.0;
   const double tensor = kTensorOpsPerColumn * kernel.columns * waves64;
@@ -99,17 +101,22 @@ Cost cost_of(const GemmSpec& spec, const GpuKernel& kernel, const Machine& machi
   }
   // Two warpgroups take turns on the tensor cores; one alone waits for its own additions.
   const double math = kernel.warpgroups > 1 ? std::max(tensor, 1.15 * adds) : tensor + adds;
-  const double bytes = 128.0 * (kernel.rows + static_cast<double>(kernel.columns) / kernel.cluster);
+  const double bytes = 128.0 * (kernel.rows + static_cast<double>(kernel.columns) / kernel.share());
   const double block = std::max(math, bytes / kCacheBytesPerClock);
-  const double epilogue =
-      2 * 4.0 * kernel.rows * kernel.columns / kSharedBytesPerClock + kFillClocks;
+  const double sums = 4.0 * kernel.rows * kernel.columns / kSharedBytesPerClock;
+  double epilogue = 2 * sums + kFillClocks;
+  if (kernel.split > 1) epilogue += 2 * (kernel.split - 1) * sums + kExchangeClocks;
   const double at_once = std::max(1, machine.num_sms / kernel.cluster);
   Cost cost;
-  cost.tiles = static_cast<int64_t>(units * kernel.cluster);
+  cost.tiles = static_cast<int64_t>(units * kernel.share());
   cost.waves = units / at_once;
   const double compute = std::ceil(cost.waves) * (blocks * block + epilogue) / machine.clock_hz;
-  const double memory = work_of(spec).bytes / (kMemoryShare * machine.memory_bytes_per_s) /
-                        std::min(1.0, units / at_once + 0.25);
+  // One SM alone cannot fill the memory: it has as much in flight as its stages hold.
+  const double of_one_sm =
+      std::min(kCacheBytesPerClock * machine.clock_hz, kernel.stages * bytes / kLatencySeconds);
+  const double busy = std::min(units, at_once) * kernel.cluster;
+  const double memory = work_of(spec).bytes / std::min(kMemoryShare * machine.memory_bytes_per_s,
+                                                       std::max(busy, 1.0) * of_one_sm);
   cost.seconds = kLaunchSeconds + std::max(compute, memory);
   return cost;
 }
@@ -127,6 +134,8 @@ bool fits(const GemmSpec& spec, const GpuKernel& kernel) {
   if (kernel.a_type != spec.a.type || kernel.b_type != spec.b.type) return false;
   if (kernel.fresh != (spec.d.type == DType::kE4m3)) return false;
   if (kernel.one_scale && !has_one_scale(spec, kernel)) return false;
+  // What a row sums must not depend on how many others there are.
+  if (kernel.split > 1 && spec.batch_invariant) return false;
   return !kernel.swap || spec.d.activation != Activation::kSwiglu;
 }
 
@@ -269,6 +278,11 @@ class GpuPlan : public Plan::Impl {
   Parameters constants_ = {};
 };
 
+std::string team_text(const GpuKernel& kernel) {
+  if (kernel.split > 1) return fmt::format(", {} blocks split k", kernel.split);
+  return kernel.cluster > 1 ? fmt::format(", {} blocks share B", kernel.cluster) : "";
+}
+
 void explain(const GemmSpec& spec, const GpuKernel& kernel, const Cost& cost,
              const gpu::DeviceInfo& device, PlanInfo& info) {
   const Machine machine = machine_of(device);
@@ -276,12 +290,13 @@ void explain(const GemmSpec& spec, const GpuKernel& kernel, const Cost& cost,
   info.backend = device.name;
   info.kernel = fmt::format("{}: tile {}x{}{}{}, {} stages", kernel.source.name, kernel.tile_m(),
                             kernel.tile_n(), kernel.swap ? ", operands exchanged" : "",
-                            kernel.cluster > 1 ? ", 2 blocks share B" : "", kernel.stages);
+                            team_text(kernel), kernel.stages);
   info.tile_m = kernel.tile_m();
   info.tile_n = kernel.tile_n();
   info.tile_k = is_fp8(spec.a.type) ? 128 : 64;
   info.stages = kernel.stages;
   info.cluster = kernel.cluster;
+  info.split_k = kernel.split;
   info.tiles = cost.tiles;
   info.waves = cost.waves;
   info.predicted_us = 1e6 * cost.seconds;

@@ -1,5 +1,6 @@
 // The Hopper backend on the emulator, against the oracle. gpu_plan_slow_test.cpp has all cases and
 // more seeds.
+#include <algorithm>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -30,6 +31,43 @@ TEST(GpuPlan, EveryKernelIsRight) {
     const Case c = grouped_case(kernel, kernel.swap ? 40 : 140, 208, 272);
     EXPECT_EQ(problem_of(c, kernel.source.name, 1), "") << kernel.source.name;
   }
+}
+
+/// D of the first `m` rows of a product of 200.
+std::vector<std::byte> first_rows(int64_t m, bool batch_invariant, std::string_view kernel) {
+  Case c = {.name = "invariance", .spec = {.m = 200, .n = 128, .k = 1040}};
+  c.spec.d.type = DType::kF32;
+  const Result<CaseData> all = make_data(c, 1);
+  c.spec.m = m;
+  c.spec.batch_invariant = batch_invariant;
+  Result<CaseData> data = make_data(c, 2);
+  std::copy_n(all->a.begin(), m * 1040, data->a.begin());
+  std::copy_n(all->a_scale.begin(), 4 * m * 9, data->a_scale.begin());
+  data->b = all->b;
+  data->b_scale = all->b_scale;
+  const auto device = gpu::emulate({.seed = 1, .num_sms = 8});
+  EXPECT_TRUE(run_case_on(*device, c, *data, kernel));
+  return data->d;
+}
+
+TEST(GpuPlan, RowsOfABatchInvariantPlanDoNotDependOnOtherRows) {
+  const std::vector<std::byte> one = first_rows(1, true, "");
+  for (const int64_t m : {2, 17, 70, 200}) {
+    const std::vector<std::byte> more = first_rows(m, true, "");
+    ASSERT_TRUE(std::equal(one.begin(), one.begin() + 4 * 128, more.begin())) << m;
+  }
+  // A split of k adds in another order, but in the same one each time.
+  constexpr std::string_view kSplit = "gemm_e4m3_e4m3_8x64_swap_split4_each";
+  EXPECT_TRUE(first_rows(1, false, kSplit) != one);
+  EXPECT_TRUE(first_rows(1, false, kSplit) == first_rows(1, false, kSplit));
+}
+
+TEST(GpuPlan, FewTilesSplitK) {
+  const auto device = gpu::emulate({.num_sms = 132});
+  GemmSpec spec = {.m = 4, .n = 576, .k = 7168};
+  EXPECT_GE((*plan_gpu(*resolve(spec), device.get()))->info.split_k, 4);
+  spec.batch_invariant = true;
+  EXPECT_EQ((*plan_gpu(*resolve(spec), device.get()))->info.split_k, 1);
 }
 
 /// The sentence with which a spec is refused.

@@ -18,7 +18,7 @@ inline std::string problem_of(const Case& c, std::string_view kernel, uint64_t s
   Result<CaseData> data = make_data(c, seed);
   if (!data) return data.error().message;
   if (!is_for_gpus(*data)) return std::string(kNotForGpus);
-  const auto device = gpu::emulate({.seed = seed});
+  const auto device = gpu::emulate({.seed = seed, .num_sms = 8});
   const Result<> run = run_case_on(*device, c, *data, kernel);
   if (!run) return run.error().message;
   constexpr double kAccumulateError = 0x1p-20;  // the emulator sums in float32

@@ -80,6 +80,7 @@ std::vector<Warmed> warm(KernelStore& store, std::span<const KernelSource> kerne
                               for (int64_t i = begin; i < end; ++i) {
                                 Warmed& result = results[i];
                                 result.name = kernels[i].name;
+                                result.shared_bytes = kernels[i].shared_bytes;
                                 Result<StoredKernel> kernel = store.get(kernels[i]);
                                 if (kernel) {
                                   result.cached = kernel->cached;

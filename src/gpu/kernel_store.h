@@ -53,7 +53,8 @@ class KernelStore {
 
 struct Warmed {
   std::string name;
-  bool cached = false;  // was there before
+  size_t shared_bytes = 0;  // dynamic
+  bool cached = false;      // was there before
   CompileReport report;
   std::optional<Error> error;
 };

@@ -1,7 +1,8 @@
 // The producers: one warp starts the copies of X and Y, three others read the scales.
 //
 // Codes come by TMA. Scales may lie in any order and type, so threads read them; each of the three
-// warps serves every third stage, which hides the time that a read takes. A gathered row of A is a
+// warps serves every third stage and reads for its next one as soon as it has served this one,
+// which hides the time that a read takes. A gathered row of A is a
 // box of its own: the copy engine puts it where the swizzled tile wants it.
 #pragma once
 
@@ -62,7 +63,7 @@ HADAL_DEVICE void load_tiles_of_b(const Parameters& p, const Work& work, int32_t
   } else {
     constexpr int32_t kHalf = C::kColumns / 2;
     const int32_t second = row_of_b<C>(p, work, kHalf);
-    if constexpr (C::kCluster == 1) {
+    if constexpr (C::kShare == 1) {
       load_tile(to, p.map_b, full, {k, work.n_begin, group});
       load_tile(to + 128 * kHalf, p.map_b, full, {k, second, group});
     } else {  // each block loads its half for both
@@ -103,7 +104,7 @@ HADAL_DEVICE void load_codes(const Parameters& p, const Schedule<C>& schedule,
     }
   }
   // A block must not end before the arrivals of the other one have come to its barriers.
-  if constexpr (C::kCluster > 1) {
+  if constexpr (C::kShare > 1) {
     for (uint32_t i = 0; i < C::kStages; ++i) {
       memory.empty(ring.stage).wait(ring.parity ^ 1);
       ring.next();
@@ -131,19 +132,17 @@ HADAL_DEVICE float load_scale(const Scales& s, int64_t group, int32_t row, int32
   return float_of(code == 255 ? 0x7fffffff : code == 0 ? 0x00400000 : uint32_t{code} << 23);
 }
 
-/// Reads the scales of one block of k. All lanes.
+/// The scales of one block of k, on their way from global to shared memory: X's rows, then Y's.
 template <typename C>
-HADAL_DEVICE void load_stage_scales(const Parameters& p, const Work& work, int32_t block,
-                                    gpu::device::SharedAddress to) {
-  using namespace gpu::device;
-  constexpr uint32_t kCount = C::kRows + (C::kOneScale ? 8 : C::kColumns);
-  constexpr uint32_t kAtOnce = 4;  // reads in flight per lane
-  const int32_t group_a = p.own_a ? work.group : 0, group_b = p.own_b ? work.group : 0;
-  for (uint32_t first = 0; first < kCount; first += 32 * kAtOnce) {
-    float values[kAtOnce];
+class StageScales {
+ public:
+  /// Starts to read. All lanes.
+  HADAL_DEVICE void read(const Parameters& p, const Work& work, int32_t block) {
+    using namespace gpu::device;
+    const int32_t group_a = p.own_a ? work.group : 0, group_b = p.own_b ? work.group : 0;
     HADAL_UNROLL
-    for (uint32_t j = 0; j < kAtOnce; ++j) {
-      const uint32_t i = first + 32 * j + lane_index();
+    for (uint32_t j = 0; j < kPerLane; ++j) {
+      const uint32_t i = 32 * j + lane_index();
       if (i >= kCount) continue;
       const bool of_x = i < C::kRows;
       const int32_t row = static_cast<int32_t>(of_x ? i : i - C::kRows);
@@ -151,40 +150,53 @@ HADAL_DEVICE void load_stage_scales(const Parameters& p, const Work& work, int32
       if (of_x != C::kSwap) {
         const int32_t last = (p.rows != nullptr ? p.a_rows : p.m) - 1;
         const int32_t r = minimum(maximum(row_of_a(p, work, row), 0), last);
-        values[j] = load_scale(p.a_scale, group_a, r, block);
+        values_[j] = load_scale(p.a_scale, group_a, r, block);
       } else {
-        values[j] =
+        values_[j] =
             load_scale(p.b_scale, group_b, minimum(row_of_b<C>(p, work, row), p.n - 1), block);
       }
     }
+  }
+
+  HADAL_DEVICE void write(gpu::device::SharedAddress to) const {
+    using namespace gpu::device;
     HADAL_UNROLL
-    for (uint32_t j = 0; j < kAtOnce; ++j) {
-      const uint32_t i = first + 32 * j + lane_index();
-      if (i < kCount) store_shared(to + 4 * i, values[j]);
+    for (uint32_t j = 0; j < kPerLane; ++j) {
+      const uint32_t i = 32 * j + lane_index();
+      if (i < kCount) store_shared(to + 4 * i, values_[j]);
     }
   }
-}
+
+ private:
+  static constexpr uint32_t kCount = C::kRows + (C::kOneScale ? 8 : C::kColumns);
+  static constexpr uint32_t kPerLane = gpu::device::ceil_div(kCount, 32u);
+  float values_[kPerLane];
+};
 
 /// One of the warps that read scales; `turn` says which of them. All lanes.
 template <typename C>
 HADAL_DEVICE void load_scales(const Parameters& p, const Schedule<C>& schedule,
                               const Memory<C>& memory, uint32_t turn) {
   using namespace gpu::device;
+  constexpr int32_t kDepth = C::kDepth, kTurns = kScaleWarps;
   Ring<C::kStages> ring;
   Work work;
-  uint32_t next = 0;
+  int32_t until = static_cast<int32_t>(turn);  // stages until it is this warp's turn
   for (int32_t unit = block_index().x / C::kCluster; schedule.find(unit, work);
        unit += grid_size().x / C::kCluster) {
-    for (int32_t k = work.k_begin; k < work.k_end; k += C::kDepth) {
+    StageScales<C> scales;
+    const auto read_at = [&](int32_t k) {
+      if (k < work.k_end) scales.read(p, work, k / kDepth);
+    };
+    read_at(work.k_begin + until * kDepth);
+    for (int32_t k = work.k_begin; k < work.k_end; k += kDepth) {
       memory.empty(ring.stage).wait(ring.parity ^ 1);
-      if (next == turn) {
-        load_stage_scales<C>(p, work, k / static_cast<int32_t>(C::kDepth),
-                             memory.scales(ring.stage));
-      }
+      if (until == 0) scales.write(memory.scales(ring.stage));
       // Also at the stages of the others: a barrier must not run a phase ahead of who waits for it.
       sync_warp();
       if (elect_one()) memory.full(ring.stage).arrive();
-      next = next == kScaleWarps - 1 ? 0 : next + 1;
+      if (until == 0) read_at(k + kTurns * kDepth);
+      until = until == 0 ? kTurns - 1 : until - 1;
       ring.next();
     }
   }

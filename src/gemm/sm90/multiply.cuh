@@ -39,10 +39,10 @@ template <typename C>
 HADAL_DEVICE void free_stage(gpu::device::Barrier empty) {
   using namespace gpu::device;
   sync_warp();
-  if constexpr (C::kCluster == 1) {
+  if constexpr (C::kShare == 1) {
     if (elect_one()) empty.arrive();
   } else {
-    if (lane_index() < C::kCluster) empty.arrive_at(lane_index());
+    if (lane_index() < C::kShare) empty.arrive_at(lane_index());
   }
 }
 

@@ -59,16 +59,20 @@ struct Parameters {
   float alpha, beta;
 };
 
-/// A member of the catalog. kWarpgroups of math have kWaves tiles of 64 rows each.
-template <uint32_t kWarpgroupsOf, uint32_t kWavesOf, uint32_t kColumnsOf, uint32_t kClusterOf,
-          bool kSwapOf, bool kOneScaleOf, bool kFreshOf, Operand kTypeAOf, Operand kTypeBOf>
+/// A member of the catalog. kWarpgroups of math have kWaves tiles of 64 rows each. The blocks of a
+/// cluster either share Y, each with tiles of its own, or split the k of one tile.
+template <uint32_t kWarpgroupsOf, uint32_t kWavesOf, uint32_t kColumnsOf, uint32_t kShareOf,
+          uint32_t kSplitOf, bool kSwapOf, bool kOneScaleOf, bool kFreshOf, Operand kTypeAOf,
+          Operand kTypeBOf>
 struct Config {
   static constexpr uint32_t kWarpgroups = kWarpgroupsOf;
   static constexpr uint32_t kWaves = kWavesOf;
   static constexpr uint32_t kRows = 64 * kWarpgroups * kWaves;  // of X
   static constexpr uint32_t kColumns = kColumnsOf;              // rows of Y
-  static constexpr uint32_t kCluster = kClusterOf;              // blocks that share Y
-  static constexpr bool kSwap = kSwapOf;                        // X is B
+  static constexpr uint32_t kShare = kShareOf;                  // blocks that share Y
+  static constexpr uint32_t kSplit = kSplitOf;                  // blocks that split k
+  static constexpr uint32_t kCluster = kShare * kSplit;
+  static constexpr bool kSwap = kSwapOf;          // X is B
   static constexpr bool kOneScale = kOneScaleOf;  // all of Y has one scale per block of k
   static constexpr bool kFresh = kFreshOf;        // D is e4m3 with new scales
   static constexpr Operand kTypeX = kSwap ? kTypeBOf : kTypeAOf;
@@ -79,7 +83,8 @@ struct Config {
   static constexpr uint32_t kTileN = kSwap ? kRows : kColumns;
 
   static constexpr uint32_t kMathWarps = 4 * kWarpgroups;
-  static constexpr uint32_t kThreads = 128 * (kWarpgroups + 1);
+  static constexpr uint32_t kMathThreads = 128 * kWarpgroups;
+  static constexpr uint32_t kThreads = kMathThreads + 128;
 
   // The epilogue's room of a warp: 16 rows of kPart columns, or transposed.
   static constexpr uint32_t kPart = kFresh ? 128 : 64;
@@ -90,9 +95,13 @@ struct Config {
   static constexpr uint32_t kBytesY = 128 * kColumns;
   static constexpr uint32_t kBytesScales = kScaled ? 4 * (kRows + kColumns) : 0;
   static constexpr uint32_t kStage = kBytesX + kBytesY + kBytesScales;
+  // Sums that the other blocks of a split send to the first one: of one, and of all.
+  static constexpr uint32_t kSumBytes = 4 * kRows * kColumns;
+  static constexpr uint32_t kPartials = (kSplit - 1) * kSumBytes;
   static constexpr uint32_t kTable = 4 * (3 * kGroupsMax + 1) + 12;
   static constexpr uint32_t kSharedMax = 232448 - 1024;
-  static constexpr uint32_t kFit = (kSharedMax - kRoom * kMathWarps - kTable) / (kStage + 16);
+  static constexpr uint32_t kFit =
+      (kSharedMax - kPartials - kRoom * kMathWarps - kTable - 16) / (kStage + 16);
   static constexpr uint32_t kStages = kFit < 10 ? kFit : 10;
 
   // Places in shared memory.
@@ -100,13 +109,14 @@ struct Config {
   static constexpr uint32_t kY = kX + kStages * kBytesX;
   static constexpr uint32_t kScales = kY + kStages * kBytesY;
   static constexpr uint32_t kRooms = kScales + kStages * kBytesScales;
-  static constexpr uint32_t kBarriers = kRooms + kMathWarps * kRoom;
-  static constexpr uint32_t kGroupTable = kBarriers + 16 * kStages;
+  static constexpr uint32_t kSums = kRooms + kMathWarps * kRoom;
+  static constexpr uint32_t kBarriers = kSums + kPartials;
+  static constexpr uint32_t kGroupTable = kBarriers + 16 * kStages + 16;
   static constexpr uint32_t kSharedBytes = kGroupTable + kTable;
 
   static_assert(kStages >= 3 && kSharedBytes <= kSharedMax);
   static_assert(kColumns % 8 == 0 && (kSwap || kColumns % 64 == 0));
-  static_assert(!kSwap || kCluster == 1);
+  static_assert(kShare == 1 || (kShare == 2 && !kSwap && kSplit == 1));
   static_assert(!kFresh || (!kSwap && kColumns == 128));
 };
 
@@ -133,6 +143,16 @@ struct Memory {
   }
   HADAL_DEVICE gpu::device::Barrier empty(uint32_t stage) const {
     return {base + (C::kBarriers + 8 * (C::kStages + stage))};
+  }
+  /// What block `rank` (1 and up) of a split has sent.
+  HADAL_DEVICE gpu::device::SharedAddress sums(uint32_t rank) const {
+    return base + (C::kSums + (rank - 1) * C::kSumBytes);
+  }
+  HADAL_DEVICE gpu::device::Barrier sums_full() const {
+    return {base + (C::kBarriers + 16 * C::kStages)};
+  }
+  HADAL_DEVICE gpu::device::Barrier sums_empty() const {
+    return {base + (C::kBarriers + 16 * C::kStages + 8)};
   }
   HADAL_DEVICE gpu::device::SharedAddress group_table() const { return base + C::kGroupTable; }
 };

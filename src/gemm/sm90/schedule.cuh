@@ -2,8 +2,9 @@
 //
 // The list has the groups in order, each padded to whole clusters, so the blocks of a cluster
 // always work on one group and share its B; a block beyond the last rows multiplies zeros and
-// stores nothing. Within a group tiles go along m in panels, so that what runs at the same time
-// reads few rows of A and B and finds them in the second-level cache.
+// stores nothing. Blocks that split k have the same tile and a range of k each. Within a group
+// tiles go along m in panels, so that what runs at the same time reads few rows of A and B and
+// finds them in the second-level cache.
 #pragma once
 
 #include "gemm/sm90/parameters.cuh"
@@ -88,6 +89,7 @@ class Schedule {
       unit -= work.group * units;
       if (p_.division == Division::kDepthEnds) set_depth(work);
     }
+    if constexpr (C::kSplit > 1) cut_depth(work);
     place(unit, m_first, work);
     return true;
   }
@@ -105,7 +107,7 @@ class Schedule {
     return table_ + 4 * (2 * kGroupsMax + static_cast<uint32_t>(group));
   }
   HADAL_DEVICE static int32_t units_m(int32_t rows) {
-    return gpu::device::ceil_div(rows, static_cast<int32_t>(C::kTileM * C::kCluster));
+    return gpu::device::ceil_div(rows, static_cast<int32_t>(C::kTileM * C::kShare));
   }
   HADAL_DEVICE int32_t units_of(int32_t rows) const { return units_m(rows) * tiles_n_; }
 
@@ -138,6 +140,16 @@ class Schedule {
     work.k_end = minimum(maximum(end, work.k_begin), p_.k);
   }
 
+  /// This block's share of k: whole blocks, as even as can be.
+  HADAL_DEVICE static void cut_depth(Work& work) {
+    constexpr int32_t kDepth = C::kDepth, kSplit = C::kSplit;
+    const int32_t blocks = gpu::device::ceil_div(work.k_end - work.k_begin, kDepth);
+    const int32_t rank = static_cast<int32_t>(gpu::device::cluster_rank());
+    const int32_t first = work.k_begin;
+    work.k_begin = first + blocks * rank / kSplit * kDepth;
+    work.k_end = gpu::device::minimum(first + blocks * (rank + 1) / kSplit * kDepth, work.k_end);
+  }
+
   HADAL_DEVICE void place(int32_t unit, int32_t m_first, Work& work) const {
     using namespace gpu::device;
     const int32_t rows = units_m(work.m_end - m_first);
@@ -145,7 +157,7 @@ class Schedule {
     const int32_t width = minimum(kPanel, rows - panel * kPanel);
     const int32_t rest = unit - panel * kPanel * tiles_n_;
     int32_t m = panel * kPanel + rest % width;
-    if constexpr (C::kCluster > 1) m = m * int32_t{C::kCluster} + cluster_rank();
+    if constexpr (C::kShare > 1) m = m * int32_t{C::kShare} + cluster_rank();
     work.m_begin = m_first + m * static_cast<int32_t>(C::kTileM);
     work.n_begin = rest / width * tile_columns_;
   }

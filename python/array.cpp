@@ -1,5 +1,6 @@
 #include "array.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/core.h>
@@ -55,13 +56,14 @@ void take_numpy(Array& x, const py::array& array) {
   if (x.element == Element::kOther) x.element_bytes = array.itemsize();
   x.data = static_cast<std::byte*>(const_cast<void*>(array.data()));
   x.read_only = !array.writeable();
+  const py::ssize_t item = std::max<py::ssize_t>(array.itemsize(), 1);  // there are empty types
   for (py::ssize_t d = 0; d < array.ndim(); ++d) {
-    if (array.strides(d) % array.itemsize() != 0) {
+    if (array.strides(d) % item != 0) {
       throw py::value_error(fmt::format("{} has a stride of {} bytes; its elements have {}", x.name,
                                         array.strides(d), array.itemsize()));
     }
     x.shape.push_back(array.shape(d));
-    x.strides.push_back(array.strides(d) / array.itemsize());
+    x.strides.push_back(array.strides(d) / item);
   }
   x.keeper = array;
 }
@@ -205,6 +207,7 @@ Array take(std::string name, const py::object& x, uint64_t stream) {
                     "__dlpack__",
                     out.name, py::str(py::type::of(x).attr("__name__")).cast<std::string>()));
   }
+  out.element_bytes = std::max<int64_t>(out.element_bytes, 1);
   if (out.size() > 0 && reinterpret_cast<uintptr_t>(out.data) % out.element_bytes != 0) {
     throw py::value_error(fmt::format("{} is at {}; it must be aligned to its elements of {} bytes",
                                       out.name, static_cast<const void*>(out.data),

@@ -237,9 +237,13 @@ class Gemm(Inputs):
         says("ks has 300 after 256; a has 400 columns",
              lambda: hadal.k_grouped_fp8_gemm_nt(self.a, hadal.per_token_cast_to_fp8(self.w), None,
                                                  [256, 300]))
+        one = (codes[None], scales[None])
+        says("grouped_layout has a number that does not fit 32 bits",
+             lambda: hadal.m_grouped_fp8_gemm_nt_contiguous(self.a, one, None,
+                                                            np.full(70, 2**32)))
         says("groups\\[0\\] is 7; it must be -1 to 0",
              lambda: hadal.m_grouped_fp8_gemm_nt_contiguous(
-                 self.a, (codes[None], scales[None]), None, np.full(70, 7)))
+                 self.a, one, None, np.full(70, 7)))
 
     def test_wrong_kinds_are_type_errors(self):
         def says(sentence, call):
@@ -257,6 +261,8 @@ class Gemm(Inputs):
              lambda: hadal.fp8_gemm_nt(self.a, (codes, scales.astype(float))))
         says("the scales of b has the dtype float32; it must be",  # the other byte order
              lambda: hadal.fp8_gemm_nt(self.a, (codes, scales.astype(">f4"))))
+        says("a has the dtype void; it must be float8",
+             lambda: hadal.fp8_gemm_nt((np.zeros((70, 400), "V0"), self.a[1]), self.b))
         says("masked_m has the dtype float64; it must be int32",
              lambda: hadal.m_grouped_fp8_gemm_nt_masked(
                  tuple(part[None] for part in self.a), tuple(part[None] for part in self.b), None,

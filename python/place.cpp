@@ -102,13 +102,20 @@ void Call::settle(const Array& first) {
 
 Array Call::take_ints(std::string name, const py::object& x) {
   py::object values = x;
-  if (!first_->on_gpu && !torch_of(x) && !py::hasattr(x, "__dlpack__")) values = py::array(x);
-  if (!first_->on_gpu && torch_of(x)) values = x.attr("int")();
+  if (!first_->on_gpu) {
+    if (python::torch_of(x)) values = x.attr("numpy")();
+    if (!py::hasattr(values, "__dlpack__")) values = py::array(x);
+  }
   if (py::isinstance<py::array>(values)) {
     const auto array = py::reinterpret_borrow<py::array>(values);
     const char kind = array.dtype().kind();
     if (kind == 'i' || kind == 'u' || array.size() == 0) {  // numpy makes float64 of []
-      values = py::array_t < int32_t, py::array::c_style | py::array::forcecast > (values);
+      const auto narrow = py::array_t < int32_t,
+                 py::array::c_style | py::array::forcecast > (array);
+      if (!py::module_::import("numpy").attr("array_equal")(narrow, array).cast<bool>()) {
+        throw py::value_error(fmt::format("{} has a number that does not fit 32 bits", name));
+      }
+      values = narrow;
     }
   }
   Array out = take(std::move(name), values);

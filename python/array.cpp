@@ -50,9 +50,23 @@ std::vector<int64_t> row_major(const std::vector<int64_t>& shape) {
   return strides;
 }
 
+/// As dtype.name, which numpy composes in Python, slowly.
+std::string numpy_name(const py::dtype& dtype) {
+  constexpr int kBuiltIn = 24;  // the rest are registered, like those of ml_dtypes
+  const py::ssize_t bits = 8 * dtype.itemsize();
+  if (dtype.num() >= kBuiltIn) return py::str(dtype.attr("name"));
+  switch (dtype.kind()) {
+    case 'f': return fmt::format("float{}", bits);
+    case 'u': return fmt::format("uint{}", bits);
+    case 'i': return fmt::format("int{}", bits);
+    default: return py::str(dtype.attr("name"));
+  }
+}
+
 void take_numpy(Array& x, const py::array& array) {
-  set_element(x, py::str(array.dtype().attr("name")));
-  if (!array.dtype().attr("isnative").cast<bool>()) x.element = Element::kOther;
+  const py::dtype dtype = array.dtype();
+  set_element(x, numpy_name(dtype));
+  if (dtype.byteorder() == '>') x.element = Element::kOther;
   if (x.element == Element::kOther) x.element_bytes = array.itemsize();
   x.data = static_cast<std::byte*>(const_cast<void*>(array.data()));
   x.read_only = !array.writeable();
@@ -185,7 +199,7 @@ std::string Array::device_text() const {
 }
 
 py::object torch_of(const py::object& x) {
-  const auto torch = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("torch").ptr()));
+  auto torch = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("torch").ptr()));
   if (!torch || !py::hasattr(torch, "Tensor") || !py::isinstance(x, torch.attr("Tensor")))
     return {};
   return torch;

@@ -192,9 +192,10 @@ def python_arrows(tree):
     for path in tree.select(*CPP, under="python/"):
         for line, kind, name in includes(tree, path):
             other = name.split("/")[0]
-            if kind == '"' and "/" in name and other != "base" and name != f"{other}/{other}.h":
-                found.append(Violation(path, line, "arrows", f"python/ may not include \"{name}\"; "
-                                       f"it may use public headers: \"{other}/{other}.h\", base/"))
+            if kind != '"' or "/" not in name or other in LIBRARIES or name == f"{other}/{other}.h":
+                continue
+            found.append(Violation(path, line, "arrows", f"python/ may not include \"{name}\"; "
+                                   f"it may use public headers: \"{other}/{other}.h\", base/"))
     return found
 
 

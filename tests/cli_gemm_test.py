@@ -35,7 +35,8 @@ class Gemm(cli.CliTest):
         out = self.json("gemm", "check", "--device", "emulator", "--filter", "groups", "--json")
         self.assertEqual(out["problems"], [])
         self.assertGreater(out["families"]["groups"]["cases"], 20)
-        self.assertEqual(out["left_out"], 0)
+        flat = self.ok("gemm", "list", "--filter", "groups along k, flat").splitlines()
+        self.assertEqual(out["left_out"], len(flat))
 
     def test_explain_for_a_gpu(self):
         out = self.json("gemm", "explain", "--device", "emulator",
@@ -65,6 +66,17 @@ class Gemm(cli.CliTest):
         self.fails(2, "--isa: ", "gemm", "check", "--isa", "avx1024")
         self.fails(2, "no case has nonsense in its name", "gemm", "check", "--filter", "nonsense")
         self.fails(2, "-m", "gemm", "explain", "-n", "8", "-k", "8")
+
+    def test_the_demo_multiplies_a_text_of_ones_own(self):
+        words = [("one", "two"), ("red", "blue"), ("cat", "dog")]
+        text = "".join(f"{a[i % 2]} {b[i // 2 % 2]} {c[i // 4 % 2]}. "
+                       for i in range(400) for a, b, c in [words])
+        for content, least in ((text, 80.0), ("\0" * 600, 100.0)):
+            out = json.loads(cli.hadal("demo", "--json", "--text", self.file("text", content),
+                                       "--output", self.path("out")).stdout)
+            row, = (row for row in out["rows"] if row["system"] == "gemm")
+            self.assertTrue(row["check"], row)
+            self.assertGreaterEqual(float(row["result"].split(" % right")[0]), least, row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // hadal demo: the systems that exist, on real input, each feeding the next.
 //
 //   text -> a router -> expert loads -> three plans -> transfers -> drawings
+//   the same text -> a small network, in FP8 and in double precision
 //   a generated training step -> its analysis; and the same for the trace of all this
 #include <filesystem>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "base/threads.h"
 #include "cli/commands.h"
 #include "cli/corpus.h"
+#include "cli/demo_gemm.h"
 #include "cli/demo_trace.h"
 #include "cli/eplb_input.h"
 #include "cli/gate.h"
@@ -56,6 +58,7 @@ class Demo {
       TRY(follow_drift());
       TRY(move_weights());
       TRY(simulate_windows());
+      TRY(multiply());
       TRY(look_at_a_step());
     }
     TRY(write_trace(profiler));
@@ -299,6 +302,17 @@ class Demo {
     }
     return write_file_atomically(
         path("heat.svg"), std::string_view(eplb::heatmap_svg("Expert load per GPU", panels)));
+  }
+
+  Result<> multiply() {
+    return stage("guess characters in FP8", "guess characters", [&]() -> Result<Row> {
+      DemoGemmResult result = TRY(guess_characters(text_));
+      return Row{.system = "gemm",
+                 .ran = {},
+                 .on = std::move(result.on),
+                 .result = std::move(result.result),
+                 .check = result.check};
+    });
   }
 
   Result<> look_at_a_step() {

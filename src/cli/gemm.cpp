@@ -143,8 +143,8 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   } else {
     print_families(families, problems, terminal);
     if (left_out > 0) {
-      terminal.print(
-          fmt::format("{} left out: GPUs want strides of 16 bytes\n", counted(left_out, "case")));
+      terminal.print(fmt::format("{} left out: GPUs want strides of 16 bytes, and no flat groups\n",
+                                 counted(left_out, "case")));
     }
   }
   return problems.empty() ? 0 : 1;

@@ -238,10 +238,18 @@ void add_k_groups(List& list) {
     x.in_place = accumulate;
     x.groups = {384, 384, 640, 896};
     list.add("groups along k", x);
+    x.spec.grouping = Grouping::kKFlat;
+    list.add("groups along k, flat", x);
+    x.spec.grouping = Grouping::kK;
     x.spec.num_groups = 2;
     x.spec.m = x.spec.n = 11 * 128;
     x.groups = {384, 640};
     list.add("groups along k, odd number of tiles", x);
+    x.spec.grouping = Grouping::kKFlat;
+    x.spec.a.type = x.spec.b.type = DType::kBf16;
+    x.spec.m = 5;
+    x.spec.n = 72;
+    list.add("groups along k, flat, bf16", x);
   }
 }
 

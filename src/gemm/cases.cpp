@@ -58,8 +58,9 @@ class Filler {
  public:
   Filler(const Case& from, Rng& rng) : fill_(from.fill), rng_(rng) {}
 
-  void matrix(const OperandSpec& x, int64_t group, int64_t row, int64_t k, bool is_a,
-              std::vector<std::byte>& codes, std::vector<std::byte>& scales) {
+  void matrix(const CaseData& data, const OperandSpec& x, int64_t rows, int64_t group, int64_t row,
+              bool is_a, std::vector<std::byte>& codes, std::vector<std::byte>& scales) {
+    const int64_t k = data.spec.k;
     const bool fp8 = is_fp8(x.type);
     const int64_t block =
         fp8 && x.scale.block.cols != kWholeExtent ? x.scale.block.cols : std::max<int64_t>(k, 1);
@@ -73,7 +74,7 @@ class Filler {
         scale = scale_at(x.scale, scales.data(), group, row, begin);
       }
       for (int64_t i = begin; i < std::min(begin + block, k); ++i) {
-        store(x.type, codes, group * x.group_stride + row * x.stride + i,
+        store(x.type, codes, element_offset(data.spec, x, rows, data.groups.data(), group, row, i),
               next_code(x.type, scale, is_a, row, i, k));
       }
     }
@@ -154,10 +155,10 @@ Result<CaseData> make_data(const Case& from, uint64_t seed) {
   for (int64_t i = 0; i < a_groups * a_rows; ++i) {
     const bool shares_scale = spec.a.scale.block.rows != 1 && is_fp8(spec.a.type);
     if (!used[i] && !shares_scale) continue;
-    filler.matrix(spec.a, i / a_rows, i % a_rows, spec.k, true, data.a, data.a_scale);
+    filler.matrix(data, spec.a, a_rows, i / a_rows, i % a_rows, true, data.a, data.a_scale);
   }
   for (int64_t i = 0; i < b_groups * spec.n; ++i) {
-    filler.matrix(spec.b, i / spec.n, i % spec.n, spec.k, false, data.b, data.b_scale);
+    filler.matrix(data, spec.b, spec.n, i / spec.n, i % spec.n, false, data.b, data.b_scale);
   }
 
   const auto d_bytes = static_cast<int64_t>(size_bytes(spec.d.type));

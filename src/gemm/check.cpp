@@ -13,6 +13,7 @@ AlignedBytes::AlignedBytes(size_t size) : bytes_(size + 256, std::byte{0xa5}) {
 
 Result<> run_case(const Context& context, const Case& c, CaseData& data, bool packed) {
   GemmSpec spec = c.spec;
+  packed = packed && spec.grouping != Grouping::kKFlat;
   spec.b.packed = packed;
   const Plan plan = TRY(context.plan(spec));
   AlignedBytes workspace(plan.workspace_bytes());

@@ -23,7 +23,8 @@ class AlignedBytes {
   std::span<std::byte> span_;
 };
 
-/// Runs a case on a CPU context, on B as it is or packed first. Its output is left in `data`.
+/// Runs a case on a CPU context, on B as it is or (but for kKFlat) packed first. Its output is left
+/// in `data`.
 Result<> run_case(const Context& context, const Case& c, CaseData& data, bool packed = false);
 
 /// Runs a case on a GPU or an emulated one, by the kernel of that name (gpu_catalog.h), or by the

@@ -110,6 +110,8 @@ class CpuPlan final : public Plan::Impl {
     const std::byte* next_b;  // packed B that this worker will probably read then, or null
   };
   void widen_a(const Chunk& chunk, int64_t index) const;
+  void widen_rows(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride, int64_t k,
+                  void* wide) const;
   void multiply(const Chunk& chunk) const;
   const std::byte* packed_panel(const Chunk& chunk, const Segment& s, int64_t half,
                                 int64_t column) const;
@@ -179,28 +181,44 @@ Result<> CpuPlan::run(const GemmArgs& args, gpu::Stream) const {
 
 void CpuPlan::widen_a(const Chunk& chunk, int64_t index) const {
   const Tile& tile = chunk.tiles[index];
-  const int64_t element = spec.a.type == DType::kBf16 ? 2 : 1;
-  const void* rows[kTileRows] = {};
-  for (int i = 0; i < tile.rows; ++i) {
-    const int64_t offset = tile.a_group * spec.a.group_stride + tile.a_row[i] * spec.a.stride;
-    rows[i] = static_cast<const std::byte*>(chunk.args.a) + offset * element;
-  }
-  void* const wide = chunk.workspace + layout_.wide_a + index * layout_.tile_bytes;
+  std::byte* const wide = chunk.workspace + layout_.wide_a + index * layout_.tile_bytes;
   float* const scales =
       reinterpret_cast<float*>(chunk.workspace + layout_.a_scales) + index * layout_.tile_scales;
+  if (spec.grouping == Grouping::kKFlat) {
+    for (const Segment& s : chunk.segments) {
+      const int64_t k = s.k_end - s.k_begin;
+      widen_rows(chunk.args, tile, spec.m * s.k_begin, k, k,
+                 wide + s.k_begin * kTileRows * kernels_.wide_bytes);
+    }
+  } else {
+    widen_rows(chunk.args, tile, tile.a_group * spec.a.group_stride, spec.a.stride, spec.k, wide);
+  }
   if (spec.a.type == DType::kBf16) {
-    kernels_.pack_a_bf16(reinterpret_cast<const Bf16* const*>(rows), spec.k, wide);
     std::fill_n(scales, kTileRows, 1.0f);
     return;
   }
-  const auto pack = spec.a.type == DType::kE4m3 ? kernels_.pack_a_e4m3 : kernels_.pack_a_e5m2;
-  pack(reinterpret_cast<const uint8_t* const*>(rows), spec.k, wide);
   for (int64_t i = 0; i < layout_.tile_scales; ++i) {
     const int64_t row = i % kTileRows, block = i / kTileRows;
     scales[i] = row < tile.rows ? scale_at(spec.a.scale, chunk.args.a_scale, tile.a_group,
                                            tile.a_row[row], block * kBlock)
                                 : 0.0f;
   }
+}
+
+/// Widens a tile's rows of the matrix at `offset`, in elements.
+void CpuPlan::widen_rows(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride,
+                         int64_t k, void* wide) const {
+  const int64_t element = spec.a.type == DType::kBf16 ? 2 : 1;
+  const void* rows[kTileRows] = {};
+  for (int i = 0; i < tile.rows; ++i) {
+    rows[i] = static_cast<const std::byte*>(args.a) + (offset + tile.a_row[i] * stride) * element;
+  }
+  if (spec.a.type == DType::kBf16) {
+    kernels_.pack_a_bf16(reinterpret_cast<const Bf16* const*>(rows), k, wide);
+    return;
+  }
+  const auto pack = spec.a.type == DType::kE4m3 ? kernels_.pack_a_e4m3 : kernels_.pack_a_e5m2;
+  pack(reinterpret_cast<const uint8_t* const*>(rows), k, wide);
 }
 
 void CpuPlan::multiply(const Chunk& chunk) const {
@@ -319,9 +337,16 @@ const void* CpuPlan::widen_b(const Chunk& chunk, const Item& item, const Panel& 
     b = panel.b + k_begin * b_.code_bytes;
   } else {
     std::byte* const codes = scratch + (fp8 ? layout_.codes : layout_.wide_b);
-    panel_codes(spec, kernels_, chunk.args.b, has_own_b(spec) ? item.segment->group : 0,
-                panel.half * b_.half_rows + panel.column, b_.half_rows - panel.column, k_begin,
-                length, codes);
+    const Segment& s = *item.segment;
+    const int64_t row = panel.half * b_.half_rows + panel.column;
+    int64_t stride = spec.b.stride;
+    int64_t offset = (has_own_b(spec) ? s.group : 0) * spec.b.group_stride + row * stride + k_begin;
+    if (spec.grouping == Grouping::kKFlat) {
+      stride = s.k_end - s.k_begin;
+      offset = spec.n * s.k_begin + row * stride + k_begin - s.k_begin;
+    }
+    panel_codes(spec, kernels_, chunk.args.b, offset, stride, b_.half_rows - panel.column, length,
+                codes);
     b = codes;
   }
   if (!fp8 || item.tile_end - item.tile_begin == 1) return b;

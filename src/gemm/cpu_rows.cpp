@@ -31,7 +31,8 @@ int64_t TileCursor::tiles_max(const GemmSpec& spec) {
     case Grouping::kRowEnds:
     case Grouping::kRowGroups: return std::min(spec.m, whole + spec.num_groups);
     case Grouping::kNone:
-    case Grouping::kK: break;
+    case Grouping::kK:
+    case Grouping::kKFlat: break;
   }
   return whole;
 }
@@ -57,6 +58,7 @@ Result<> TileCursor::check_groups() const {
         end = groups[g];
         break;
       case Grouping::kK:
+      case Grouping::kKFlat:
         TRY(check("groups", g, groups[g], end, spec_->k));
         if (groups[g] % kBlock != 0) {
           return fail(Code::kInvalidArgument,
@@ -116,7 +118,8 @@ TileCursor::Range TileCursor::range(int group) const {
       return {begin, std::max<int64_t>(begin, args_->groups[group])};
     }
     case Grouping::kRowGroups: return {starts_[group], starts_[group + 1]};
-    case Grouping::kK: return {0, group == 0 ? spec_->m : 0};
+    case Grouping::kK:
+    case Grouping::kKFlat: return {0, group == 0 ? spec_->m : 0};
     case Grouping::kNone:
     case Grouping::kBatched: break;
   }
@@ -152,7 +155,7 @@ int64_t make_segments(const GemmSpec& spec, const GemmArgs& args, std::span<cons
                       std::span<Segment> segments) {
   int64_t made = 0;
   const int64_t num_tiles = static_cast<int64_t>(tiles.size());
-  if (spec.grouping == Grouping::kK) {
+  if (has_k_groups(spec)) {
     int64_t begin = 0;
     for (int g = 0; g < spec.num_groups; ++g) {
       segments[made++] = {.group = g,

@@ -168,10 +168,10 @@ Result<> Context::pack_b(const GemmSpec& given, const void* b, const void* b_sca
       const int64_t group = i / panels, half = i % panels / layout.panels;
       const int64_t row = i % layout.panels * kPanel;
       std::byte* const out = packed.data() + i * layout.panel_bytes;
-      panel_codes(spec, *impl_->kernels, b, group, half * layout.half_rows + row,
-                  layout.half_rows - row, 0, spec.k, out);
-      panel_scales(spec, layout, b_scale, group, half * layout.half_rows + row,
-                   layout.half_rows - row,
+      const int64_t first = half * layout.half_rows + row;
+      panel_codes(spec, *impl_->kernels, b, group * spec.b.group_stride + first * spec.b.stride,
+                  spec.b.stride, layout.half_rows - row, spec.k, out);
+      panel_scales(spec, layout, b_scale, group, first, layout.half_rows - row,
                    reinterpret_cast<float*>(out + round_up(spec.k, kQuad) * layout.code_bytes));
     }
   });

@@ -27,7 +27,8 @@ Division division_of(Grouping grouping) {
     case Grouping::kRowEnds: return Division::kRowEnds;
     case Grouping::kRowGroups: return Division::kRowIds;
     case Grouping::kMasked: return Division::kCounts;
-    case Grouping::kK: return Division::kDepthEnds;
+    case Grouping::kK:
+    case Grouping::kKFlat: return Division::kDepthEnds;
   }
   return Division::kUniform;
 }
@@ -310,6 +311,10 @@ void explain(const GemmSpec& spec, const GpuKernel& kernel, const Cost& cost,
 }  // namespace
 
 Result<> check_gpu(const GemmSpec& spec) {
+  if (spec.grouping == Grouping::kKFlat) {
+    return fail(Code::kUnsupported,
+                "grouping is kKFlat; on a GPU groups along k are ranges of columns, kK");
+  }
   const int64_t in = is_fp8(spec.a.type) ? 1 : 2;
   const auto out = static_cast<int64_t>(size_bytes(spec.d.type));
   const int64_t unit = std::min<int64_t>(16, 8 * out);  // what a thread stores at once

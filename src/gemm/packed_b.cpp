@@ -44,15 +44,14 @@ void panel_scales(const GemmSpec& spec, const PackedB& layout, const void* b_sca
   }
 }
 
-void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b, int64_t group,
-                 int64_t first_row, int64_t num_rows, int64_t k_begin, int64_t k, void* out) {
-  const int64_t offset = group * spec.b.group_stride + first_row * spec.b.stride + k_begin;
+void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b, int64_t offset,
+                 int64_t stride, int64_t num_rows, int64_t k, void* out) {
   const int rows = static_cast<int>(std::min<int64_t>(num_rows, kPanel));
   if (is_fp8(spec.b.type)) {
-    kernels.pack_b(static_cast<const uint8_t*>(b) + offset, spec.b.stride, rows, k,
+    kernels.pack_b(static_cast<const uint8_t*>(b) + offset, stride, rows, k,
                    static_cast<uint8_t*>(out));
   } else {
-    kernels.pack_b_bf16(static_cast<const Bf16*>(b) + offset, spec.b.stride, rows, k, out);
+    kernels.pack_b_bf16(static_cast<const Bf16*>(b) + offset, stride, rows, k, out);
   }
 }
 

@@ -69,8 +69,9 @@ struct PackedB {
 /// The scales of one panel, as PackedB says: floats, 64-byte aligned.
 void panel_scales(const GemmSpec& spec, const PackedB& layout, const void* b_scale, int64_t group,
                   int64_t first_row, int64_t num_rows, float* out);
-/// The codes (bf16: wide values) of one panel from `k_begin` on, `k` of them.
-void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b, int64_t group,
-                 int64_t first_row, int64_t num_rows, int64_t k_begin, int64_t k, void* out);
+/// The codes (bf16: wide values) of one panel, `k` of each row. The first stands at `offset`,
+/// rows are `stride` apart, both in elements.
+void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b, int64_t offset,
+                 int64_t stride, int64_t num_rows, int64_t k, void* out);
 
 }  // namespace hadal::gemm

@@ -23,13 +23,13 @@ double element(DType type, const void* data, int64_t offset) {
   return 0;
 }
 
-/// A row of A or B, decoded and scaled.
-std::vector<double> decode(const OperandSpec& x, const void* data, const void* scale, int64_t group,
-                           int64_t row, int64_t k) {
-  std::vector<double> out(k);
-  const int64_t base = group * x.group_stride + row * x.stride;
-  for (int64_t i = 0; i < k; ++i) {
-    out[i] = element(x.type, data, base + i);
+/// A row of A or B, which has `rows`, decoded and scaled.
+std::vector<double> decode(const GemmSpec& spec, const OperandSpec& x, const void* data,
+                           const void* scale, const int32_t* groups, int64_t rows, int64_t group,
+                           int64_t row) {
+  std::vector<double> out(spec.k);
+  for (int64_t i = 0; i < spec.k; ++i) {
+    out[i] = element(x.type, data, element_offset(spec, x, rows, groups, group, row, i));
     if (is_fp8(x.type)) out[i] *= scale_at(x.scale, scale, group, row, i);
   }
   return out;
@@ -133,7 +133,8 @@ Result<std::vector<RowUse>> rows_of(const GemmSpec& spec, const int32_t* groups,
         if (groups[row] >= 0) TRY(out.add(0, row, groups[row]));
       }
       break;
-    case Grouping::kK: TRY(add_k_groups(spec, groups, out)); break;
+    case Grouping::kK:
+    case Grouping::kKFlat: TRY(add_k_groups(spec, groups, out)); break;
   }
   return std::move(out.list());
 }
@@ -141,13 +142,16 @@ Result<std::vector<RowUse>> rows_of(const GemmSpec& spec, const int32_t* groups,
 // alpha * A B + bias, for row n of B.
 Exact Oracle::before_activation(const RowUse& row, int64_t n) {
   if (const int64_t key = row.a_group * rows_of_a(spec_) + row.a_row; key != a_key_) {
-    a_ = decode(spec_.a, args_.a, args_.a_scale, row.a_group, row.a_row, spec_.k);
+    a_ = decode(spec_, spec_.a, args_.a, args_.a_scale, args_.groups, rows_of_a(spec_), row.a_group,
+                row.a_row);
     a_key_ = key;
   }
   const int64_t b_group = has_own_b(spec_) ? row.group : 0;
   if (b_.empty()) b_.resize((has_own_b(spec_) ? spec_.num_groups : 1) * spec_.n);
   std::vector<double>& b = b_[b_group * spec_.n + n];
-  if (b.empty()) b = decode(spec_.b, args_.b, args_.b_scale, b_group, n, spec_.k);
+  if (b.empty()) {
+    b = decode(spec_, spec_.b, args_.b, args_.b_scale, args_.groups, spec_.n, b_group, n);
+  }
   Exact sum;
   for (int64_t k = row.k_begin; k < row.k_end; ++k) {
     sum.value += a_[k] * b[k];

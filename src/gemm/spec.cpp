@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -121,11 +122,18 @@ Result<> check_grouping(const GemmSpec& spec) {
     return bad(fmt::format("row_alignment is {}; it is for kRowEnds only", spec.row_alignment));
   }
   TRY(check_range("a_rows", spec.a_rows, 0, kExtentMax));
-  if (spec.a_rows != 0 && spec.grouping == Grouping::kK) {
+  if (!has_k_groups(spec)) return {};
+  if (spec.a_rows != 0) {
     return bad(fmt::format("a_rows is {}; groups along k cannot gather rows", spec.a_rows));
   }
-  if (spec.grouping == Grouping::kK && spec.k % kPer1x128.cols != 0) {
+  if (spec.k % kPer1x128.cols != 0) {
     return bad(fmt::format("k is {}; with groups along k it must be a multiple of 128", spec.k));
+  }
+  if (spec.grouping == Grouping::kK) return {};
+  for (const auto& [name, x] : {std::pair("a", &spec.a), std::pair("b", &spec.b)}) {
+    if (x->packed) return bad(fmt::format("{}.packed is set; flat groups cannot be packed", name));
+    if (x->stride == 0 || x->stride == spec.k) continue;
+    return bad(fmt::format("{}.stride is {}; flat groups are tight", name, x->stride));
   }
   return {};
 }
@@ -169,7 +177,7 @@ Work work_of(const GemmSpec& spec) {
   const bool all_groups = spec.grouping == Grouping::kBatched;
   const double rows = static_cast<double>(spec.expected_rows) * (all_groups ? spec.num_groups : 1);
   // Groups along k share k, and each has a D.
-  const double d_rows = spec.grouping == Grouping::kK ? rows * spec.num_groups : rows;
+  const double d_rows = has_k_groups(spec) ? rows * spec.num_groups : rows;
   const double b_matrices = has_own_b(spec) ? spec.num_groups : 1;
   const double element = is_fp8(spec.a.type) ? 1 + 4.0 / kPer1x128.cols : 2;
   const double out = static_cast<double>(size_bytes(spec.d.type)) +
@@ -177,6 +185,17 @@ Work work_of(const GemmSpec& spec) {
   return {.flops = 2 * rows * n * k,
           .bytes = (rows + b_matrices * n) * k * element +
                    d_rows * static_cast<double>(columns(spec)) * out};
+}
+
+int64_t element_offset(const GemmSpec& spec, const OperandSpec& x, int64_t rows,
+                       const int32_t* groups, int64_t group, int64_t row, int64_t k) {
+  if (spec.grouping != Grouping::kKFlat) return group * x.group_stride + row * x.stride + k;
+  int64_t begin = 0;
+  for (int g = 0; g < spec.num_groups; ++g) {
+    if (k < groups[g]) return rows * begin + row * (groups[g] - begin) + k - begin;
+    begin = groups[g];
+  }
+  return rows * begin + row * (spec.k - begin) + k - begin;  // in no group
 }
 
 int64_t scale_rows(const ScaleSpec& scale, int64_t rows) {

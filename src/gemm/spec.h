@@ -33,16 +33,26 @@ constexpr int64_t rows_of_a(const GemmSpec& spec) {
   return spec.a_rows != 0 ? spec.a_rows : spec.m;
 }
 
+/// Whether groups are ranges of k.
+constexpr bool has_k_groups(const GemmSpec& spec) {
+  return spec.grouping == Grouping::kK || spec.grouping == Grouping::kKFlat;
+}
+
 /// Whether A and D have a matrix for each group (else groups are ranges of rows of one).
 constexpr bool has_own_a(const GemmSpec& spec) {
   return spec.grouping == Grouping::kBatched || spec.grouping == Grouping::kMasked;
 }
 constexpr bool has_own_b(const GemmSpec& spec) {
-  return spec.grouping != Grouping::kNone && spec.grouping != Grouping::kK;
+  return spec.grouping != Grouping::kNone && !has_k_groups(spec);
 }
 constexpr bool has_own_d(const GemmSpec& spec) {
-  return has_own_a(spec) || spec.grouping == Grouping::kK;
+  return has_own_a(spec) || has_k_groups(spec);
 }
+
+/// Where element (row, k) of A or B stands, in elements; the operand has `rows` rows. `groups` are
+/// GemmArgs::groups, which kKFlat needs.
+int64_t element_offset(const GemmSpec& spec, const OperandSpec& x, int64_t rows,
+                       const int32_t* groups, int64_t group, int64_t row, int64_t k);
 
 /// What a product needs at least: operations, and bytes of inputs and outputs, each once. Rows are
 /// expected_rows (of all groups), B's matrices all of them.

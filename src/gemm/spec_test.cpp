@@ -107,6 +107,16 @@ TEST(Spec, NamesTheMemberThatIsWrong) {
          s.k = 200;
          s.grouping = Grouping::kK;
        }},
+      {"b.stride is 256; flat groups are tight",
+       [](GemmSpec& s) {
+         s.b.stride = 256;
+         s.grouping = Grouping::kKFlat;
+       }},
+      {"b.packed is set; flat groups cannot be packed",
+       [](GemmSpec& s) {
+         s.b.packed = true;
+         s.grouping = Grouping::kKFlat;
+       }},
       {"a_rows is 5; groups along k cannot gather rows",
        [](GemmSpec& s) {
          s.grouping = Grouping::kK;

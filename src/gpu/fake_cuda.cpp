@@ -99,9 +99,13 @@ std::string fake_cubin(const std::string& text) {
 /// What ptxas would say: each entry has as many registers as its name has letters.
 std::string fake_log(const std::string& text) {
   constexpr std::string_view kEntry = "extern \"C\" __global__ void ";
+  constexpr std::string_view kBounds = "__launch_bounds__(";
   std::string log;
   for (size_t at = text.find(kEntry); at != text.npos; at = text.find(kEntry, at + 1)) {
-    const size_t begin = at + kEntry.size();
+    size_t begin = at + kEntry.size();
+    if (text.compare(begin, kBounds.size(), kBounds) == 0) {
+      begin = text.find_first_not_of(" \n", text.find(')', begin) + 1);
+    }
     const std::string name = text.substr(begin, text.find('(', begin) - begin);
     log += fmt::format(
         "ptxas info    : Compiling entry function '{}' for 'sm_90a'\n"
@@ -120,6 +124,17 @@ extern "C" {
 
 FakeCuda* fake_cuda() {
   return &state();
+}
+
+const char* fake_cuda_launches() {
+  static std::string text;
+  const Guard guard(state().mutex);
+  text.clear();
+  for (const FakeLaunch& launch : state().launches) {
+    text += fmt::format("{} {} {}\n", launch.device, reinterpret_cast<uintptr_t>(launch.stream),
+                        launch.kernel);
+  }
+  return text.c_str();
 }
 
 Status cuInit(unsigned) {

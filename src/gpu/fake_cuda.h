@@ -4,7 +4,9 @@
 // enqueued; a launch is written down and nothing runs. The compiler knows a few words: it makes a
 // cubin of any text, with one entry for each `extern "C" __global__ void NAME(`, and fails on
 // `#error`. Tests reach what was recorded, and what shall fail, through fake_cuda() of the same
-// library, found by dlsym. Thread-safe, but for the settings, which are made before threads start.
+// library, found by dlsym. Tests in Python, which cannot read the struct, call
+// fake_cuda_launches(): a line "device stream kernel" for each launch. Thread-safe, but for the
+// settings, which are made before threads start, and that text, which the next call overwrites.
 #pragma once
 
 #include <array>

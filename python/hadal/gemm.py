@@ -10,11 +10,13 @@ numpy has neither e4m3 nor bf16: codes are uint8, bf16 is uint16. docs/gemm.md s
 
 import numpy as np
 
-from ._hadal.gemm import (calc_diff, fp8_gemm_nt, k_grouped_fp8_gemm_nt,
+from ._hadal.gemm import (calc_diff, fp8_gemm_nt, fp8_mqa_logits, fp8_paged_mqa_logits,
+                          k_grouped_fp8_gemm_nt,
                           m_grouped_fp8_gemm_nt_contiguous, m_grouped_fp8_gemm_nt_masked,
                           per_block_cast_to_fp8, per_token_cast_to_fp8)
 
-__all__ = ["bf16_to_float", "calc_diff", "fp8_gemm_nt", "k_grouped_fp8_gemm_nt",
+__all__ = ["bf16_to_float", "calc_diff", "fp8_gemm_nt", "fp8_mqa_logits",
+           "fp8_paged_mqa_logits", "k_grouped_fp8_gemm_nt",
            "m_grouped_fp8_gemm_nt_contiguous", "m_grouped_fp8_gemm_nt_masked",
            "per_block_cast_to_fp8", "per_token_cast_to_fp8"]
 

@@ -43,8 +43,11 @@ class CpuMqaPlan final : public MqaPlan::Impl {
   Item item_at(int64_t index) const;
   void run_item(const MqaArgs& args, const Item& item) const;
   void widen_queries(const MqaArgs& args, const Item& item) const;
-  void widen_keys(const MqaArgs& args, const Item& item, int64_t key) const;
-  void score_panel(const MqaArgs& args, const Item& item, int64_t key) const;
+  const uint8_t* gather_keys(const MqaArgs& args, const Item& item, int64_t key,
+                             int64_t count) const;
+  void widen_keys(const MqaArgs& args, const Item& item, int64_t key, int64_t key_end) const;
+  void fetch_keys(const MqaArgs& args, const Item& item, int64_t key) const;
+  void score_panel(const MqaArgs& args, const Item& item, int64_t key, int64_t key_end) const;
   void store(const MqaArgs& args, int64_t row, int64_t column, const float* values,
              int64_t count) const;
   void fill(const MqaArgs& args, int64_t row, int64_t begin, int64_t end) const;
@@ -163,7 +166,7 @@ void CpuMqaPlan::run_item(const MqaArgs& args, const Item& item) const {
   const int64_t end = std::min(all.end, item.key_end);
   if (begin >= end) return;
   widen_queries(args, item);
-  for (int64_t key = begin; key < end; key += kPanel) score_panel(args, item, key);
+  for (int64_t key = begin; key < end; key += kPanel) score_panel(args, item, key, end);
 }
 
 void CpuMqaPlan::widen_queries(const MqaArgs& args, const Item& item) const {
@@ -176,31 +179,37 @@ void CpuMqaPlan::widen_queries(const MqaArgs& args, const Item& item) const {
   }
 }
 
-/// Codes and scales of up to 64 keys from `key` on, which are known to exist for `count` of them.
-void CpuMqaPlan::widen_keys(const MqaArgs& args, const Item& item, int64_t key) const {
+/// The codes of keys of a cache, and their scales into the scratch. Codes are copied where they are
+/// not in one block.
+const uint8_t* CpuMqaPlan::gather_keys(const MqaArgs& args, const Item& item, int64_t key,
+                                       int64_t count) const {
   const int64_t depth = spec.head_dim;
-  const auto* codes = static_cast<const uint8_t*>(args.kv) + key * depth;
+  const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
   auto* const scales = reinterpret_cast<float*>(item.scratch + scales_);
-  int64_t count = std::min<int64_t>(kPanel, spec.keys - key);
+  auto* const gathered = reinterpret_cast<uint8_t*>(item.scratch + gathered_);
+  for (int64_t done = 0; done < count;) {
+    const int64_t in_block = (key + done) % spec.block_size;
+    const int64_t n = std::min(spec.block_size - in_block, count - done);
+    const uint8_t* const block = static_cast<const uint8_t*>(args.kv) +
+                                 table[(key + done) / spec.block_size] * block_bytes(spec);
+    std::memcpy(scales + done, block + spec.block_size * depth + 4 * in_block, 4 * n);
+    if (n == count) return block + in_block * depth;
+    std::memcpy(gathered + done * depth, block + in_block * depth, n * depth);
+    done += n;
+  }
+  return gathered;
+}
+
+/// Keys [key, key_end), 64 at most.
+void CpuMqaPlan::widen_keys(const MqaArgs& args, const Item& item, int64_t key,
+                            int64_t key_end) const {
+  const int64_t depth = spec.head_dim, count = std::min<int64_t>(kPanel, key_end - key);
+  auto* const scales = reinterpret_cast<float*>(item.scratch + scales_);
+  const uint8_t* codes = nullptr;
   if (spec.paged) {
-    MqaRange all;  // a request's table ends where its longest query does
-    for (int64_t row = item.row; row < item.row + item.rows; ++row) {
-      all.end = std::max(all.end, keys_of(spec, args, row).end);
-    }
-    count = std::min<int64_t>(kPanel, all.end - key);
-    const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
-    auto* const gathered = reinterpret_cast<uint8_t*>(item.scratch + gathered_);
-    for (int64_t done = 0; done < count;) {
-      const int64_t in_block = (key + done) % spec.block_size;
-      const int64_t n = std::min(spec.block_size - in_block, count - done);
-      const uint8_t* const block = static_cast<const uint8_t*>(args.kv) +
-                                   table[(key + done) / spec.block_size] * block_bytes(spec);
-      std::memcpy(gathered + done * depth, block + in_block * depth, n * depth);
-      std::memcpy(scales + done, block + spec.block_size * depth + 4 * in_block, 4 * n);
-      done += n;
-    }
-    codes = gathered;
+    codes = gather_keys(args, item, key, count);
   } else {
+    codes = static_cast<const uint8_t*>(args.kv) + key * depth;
     std::copy_n(args.kv_scale + key, count, scales);
   }
   std::fill(scales + count, scales + kPanel, 0.0f);
@@ -209,7 +218,22 @@ void CpuMqaPlan::widen_keys(const MqaArgs& args, const Item& item, int64_t key) 
   kernels_.widen_e4m3(packed, depth, item.scratch + wide_keys_);
 }
 
-void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key) const {
+/// Blocks of a cache lie anywhere, so the next panel is asked for while this one is multiplied.
+void CpuMqaPlan::fetch_keys(const MqaArgs& args, const Item& item, int64_t key) const {
+  const auto* codes = static_cast<const uint8_t*>(args.kv);
+  if (spec.paged) {
+    const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
+    codes += table[key / spec.block_size] * block_bytes(spec);
+    key %= spec.block_size;
+  }
+  for (int64_t byte = 0; byte < int64_t{kPanel} * spec.head_dim; byte += 64) {
+    __builtin_prefetch(codes + key * spec.head_dim + byte, 0, 2);
+  }
+}
+
+/// Keys [key, key + 64) of those up to `key_end` for every query that has some of them.
+void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key,
+                             int64_t key_end) const {
   bool widened = false;
   auto* const scores = reinterpret_cast<float*>(item.scratch + scores_);
   for (int64_t i = 0; i < item.rows; ++i) {
@@ -219,7 +243,10 @@ void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key)
     const int64_t column = begin - (spec.compressed ? keys.begin : 0);
     const int64_t count = std::min(end - begin, spec.columns - column);
     if (count <= 0) continue;
-    if (!widened) widen_keys(args, item, key);
+    if (!widened) {
+      widen_keys(args, item, key, key_end);
+      if (key + kPanel < key_end) fetch_keys(args, item, key + kPanel);
+    }
     widened = true;
     kernels_.score({.q = item.scratch + i * wide_query_bytes_,
                     .keys = item.scratch + wide_keys_,

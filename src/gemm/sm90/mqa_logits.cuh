@@ -11,13 +11,13 @@
 // by itself and reads from the ranges which tiles of keys a unit needs, so there is no metadata,
 // and one launch does all: also -infinity is written here, by the warps of math.
 //
-//   warp 16       copies queries and keys by TMA into rings of stages; lanes share the blocks of
-//                 a cache
-//   warps 17..19  read the keys' scales, each every third stage
-//   warps 0..15   four warpgroups of math, 64 keys each
+//   3 or 4 warpgroups  math, 64 keys each
+//   one warp           copies queries and keys by TMA into rings of stages; its lanes share the
+//                      blocks of a cache
+//   three warps        read the keys' scales, each every third stage
 //
-// A full barrier of keys has one arrival of warp 16, with its bytes, and one of each scale warp; an
-// empty one has one arrival per math warp.
+// A full barrier of keys has one arrival of the warp that copies, with its bytes, and one of each
+// scale warp; an empty one has one arrival per math warp.
 #pragma once
 
 #include "gpu/device/device.cuh"
@@ -57,7 +57,9 @@ struct MqaConfig {
   static constexpr uint32_t kDepth = kDepthOf;
   static constexpr uint32_t kColumns = 128;
   static constexpr uint32_t kQueries = kColumns / kHeads;
-  static constexpr uint32_t kWarpgroups = 4;
+  // Four queries keep more in registers than a quarter of the register file holds.
+  static constexpr uint32_t kWarpgroups = kQueries == 4 ? 3 : 4;
+  static constexpr uint32_t kRegistersOfMath = kQueries == 4 ? 152 : 112;
   static constexpr uint32_t kMathWarps = 4 * kWarpgroups;
   static constexpr uint32_t kThreads = 128 * (kWarpgroups + 1);
   static constexpr uint32_t kKeys = 64 * kWarpgroups;
@@ -479,14 +481,14 @@ HADAL_DEVICE void mqa_logits(const MqaParameters& p) {
   }
   sync_block();
   if (warp >= C::kMathWarps) {
-    give_registers<32>();  // with 112 of math: what the block starts with, 96 each
+    give_registers<32>();
     if (warp == C::kMathWarps) {
       copy_tiles<C>(p, memory);
     } else {
       copy_scales<C>(p, memory, warp - C::kMathWarps - 1);
     }
   } else {
-    take_registers<112>();
+    take_registers<C::kRegistersOfMath>();
     calculate_logits<C>(p, memory);
   }
 }

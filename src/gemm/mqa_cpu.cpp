@@ -46,7 +46,7 @@ class CpuMqaPlan final : public MqaPlan::Impl {
   const uint8_t* gather_keys(const MqaArgs& args, const Item& item, int64_t key,
                              int64_t count) const;
   void widen_keys(const MqaArgs& args, const Item& item, int64_t key, int64_t key_end) const;
-  void fetch_keys(const MqaArgs& args, const Item& item, int64_t key) const;
+  const uint8_t* codes_of(const MqaArgs& args, const Item& item, int64_t key) const;
   void score_panel(const MqaArgs& args, const Item& item, int64_t key, int64_t key_end) const;
   void store(const MqaArgs& args, int64_t row, int64_t column, const float* values,
              int64_t count) const;
@@ -179,22 +179,32 @@ void CpuMqaPlan::widen_queries(const MqaArgs& args, const Item& item) const {
   }
 }
 
+/// Where a key's codes stand.
+const uint8_t* CpuMqaPlan::codes_of(const MqaArgs& args, const Item& item, int64_t key) const {
+  const auto* codes = static_cast<const uint8_t*>(args.kv);
+  if (spec.paged) {
+    const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
+    codes += table[key / spec.block_size] * block_bytes(spec);
+    key %= spec.block_size;
+  }
+  return codes + key * spec.head_dim;
+}
+
 /// The codes of keys of a cache, and their scales into the scratch. Codes are copied where they are
 /// not in one block.
 const uint8_t* CpuMqaPlan::gather_keys(const MqaArgs& args, const Item& item, int64_t key,
                                        int64_t count) const {
   const int64_t depth = spec.head_dim;
-  const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
   auto* const scales = reinterpret_cast<float*>(item.scratch + scales_);
   auto* const gathered = reinterpret_cast<uint8_t*>(item.scratch + gathered_);
   for (int64_t done = 0; done < count;) {
     const int64_t in_block = (key + done) % spec.block_size;
     const int64_t n = std::min(spec.block_size - in_block, count - done);
-    const uint8_t* const block = static_cast<const uint8_t*>(args.kv) +
-                                 table[(key + done) / spec.block_size] * block_bytes(spec);
-    std::memcpy(scales + done, block + spec.block_size * depth + 4 * in_block, 4 * n);
-    if (n == count) return block + in_block * depth;
-    std::memcpy(gathered + done * depth, block + in_block * depth, n * depth);
+    const uint8_t* const codes = codes_of(args, item, key + done);
+    const uint8_t* const block_end = codes + (spec.block_size - in_block) * depth;
+    std::memcpy(scales + done, block_end + 4 * in_block, 4 * n);
+    if (n == count) return codes;
+    std::memcpy(gathered + done * depth, codes, n * depth);
     done += n;
   }
   return gathered;
@@ -218,19 +228,6 @@ void CpuMqaPlan::widen_keys(const MqaArgs& args, const Item& item, int64_t key,
   kernels_.widen_e4m3(packed, depth, item.scratch + wide_keys_);
 }
 
-/// Blocks of a cache lie anywhere, so the next panel is asked for while this one is multiplied.
-void CpuMqaPlan::fetch_keys(const MqaArgs& args, const Item& item, int64_t key) const {
-  const auto* codes = static_cast<const uint8_t*>(args.kv);
-  if (spec.paged) {
-    const int32_t* const table = args.block_table + item.row / spec.next_n * spec.max_blocks;
-    codes += table[key / spec.block_size] * block_bytes(spec);
-    key %= spec.block_size;
-  }
-  for (int64_t byte = 0; byte < int64_t{kPanel} * spec.head_dim; byte += 64) {
-    __builtin_prefetch(codes + key * spec.head_dim + byte, 0, 2);
-  }
-}
-
 /// Keys [key, key + 64) of those up to `key_end` for every query that has some of them.
 void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key,
                              int64_t key_end) const {
@@ -243,10 +240,9 @@ void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key,
     const int64_t column = begin - (spec.compressed ? keys.begin : 0);
     const int64_t count = std::min(end - begin, spec.columns - column);
     if (count <= 0) continue;
-    if (!widened) {
-      widen_keys(args, item, key, key_end);
-      if (key + kPanel < key_end) fetch_keys(args, item, key + kPanel);
-    }
+    // Blocks of a cache lie anywhere, so the next panel is asked for while this one is multiplied.
+    const bool fetches = !widened && key + kPanel < key_end;
+    if (!widened) widen_keys(args, item, key, key_end);
     widened = true;
     kernels_.score({.q = item.scratch + i * wide_query_bytes_,
                     .keys = item.scratch + wide_keys_,
@@ -254,7 +250,9 @@ void CpuMqaPlan::score_panel(const MqaArgs& args, const Item& item, int64_t key,
                     .depth = spec.head_dim,
                     .weights = args.weights + row * spec.heads,
                     .scales = reinterpret_cast<const float*>(item.scratch + scales_),
-                    .out = scores});
+                    .out = scores,
+                    .next = fetches ? codes_of(args, item, key + kPanel) : nullptr,
+                    .next_bytes = fetches ? int64_t{kPanel} * spec.head_dim : 0});
     store(args, row, column, scores + (begin - key), count);
   }
 }

@@ -46,6 +46,15 @@ struct MqaGeneric {
     }
   }
 
+  /// Fetches what comes next in as many parts as there are turns of heads: all at once would fill
+  /// the queues of misses and stall.
+  static void fetch(const ScoreArgs& args, int head) {
+    const int64_t begin = args.next_bytes * head / args.heads;
+    const int64_t end = args.next_bytes * (head + kHeads) / args.heads;
+    const uint8_t* next = static_cast<const uint8_t*>(args.next);
+    for (int64_t byte = begin; byte < end; byte += 64) __builtin_prefetch(next + byte, 0, 2);
+  }
+
   static void score(const ScoreArgs& args) {
     for (int column = 0; column < kPanel; column += kVectors * kLanes) {
       const uint8_t* keys = static_cast<const uint8_t*>(args.keys) + 4 * column;
@@ -53,6 +62,7 @@ struct MqaGeneric {
       for (V& x : total) x = S::splat(0);
       int head = 0;
       for (; head + kHeads <= args.heads; head += kHeads) {
+        if (column == 0) fetch(args, head);
         add_heads<kHeads>(args, head, keys, total);
       }
       for (; head < args.heads; ++head) add_heads<1>(args, head, keys, total);

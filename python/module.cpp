@@ -35,6 +35,7 @@ using hadal::python::unwrap;
 
 namespace hadal::gemm {
 void bind_gemm(py::module_ module);  // NOLINT(misc-use-internal-linkage): gemm.cpp
+void bind_mqa_logits(py::module_ module);  // NOLINT(misc-use-internal-linkage): mqa_logits.cpp
 }  // namespace hadal::gemm
 
 namespace hadal::trace {
@@ -475,7 +476,9 @@ PYBIND11_MODULE(_hadal, module) {
              kPlanDoc);
   module.def("evaluate", &evaluate_plan, py::arg("plan"), py::arg("load"), py::kw_only(),
              py::arg("gpu_speed") = py::tuple(), kEvaluateDoc);
-  gemm::bind_gemm(module.def_submodule("gemm"));
+  py::module_ products = module.def_submodule("gemm");
+  gemm::bind_gemm(products);
+  gemm::bind_mqa_logits(products);
   trace::bind_trace(module.def_submodule("trace"));
 }
 

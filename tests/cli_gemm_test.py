@@ -55,8 +55,8 @@ class Gemm(cli.CliTest):
         self.assertEqual(len(out["products"]), 1)
         self.assertGreater(out["products"][0]["time_us"], 0)
         self.fails(2, "-m, -n and -k are given together", "gemm", "bench", "-m", "5")
-        self.fails(2, "--device: emulator is not one of cpu, gpu",
-                   "gemm", "bench", "--device", "emulator")
+        self.fails(2, "--device: tpu is not one of cpu, emulator, gpu",
+                   "gemm", "bench", "--device", "tpu")
 
     def test_mistakes(self):
         self.fails(2, "--device: tpu is not one of cpu, emulator, gpu",

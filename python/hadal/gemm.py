@@ -12,13 +12,14 @@ stand for them. docs/gemm.md says what is exact.
 
 import numpy as np
 
-from ._hadal.gemm import (calc_diff, fp8_gemm_nt, k_grouped_fp8_gemm_nt,
-                          m_grouped_fp8_gemm_nt_contiguous, m_grouped_fp8_gemm_nt_masked,
-                          per_block_cast_to_fp8, per_token_cast_to_fp8)
+from ._hadal.gemm import (calc_diff, fp8_gemm_nt, fp8_mqa_logits, fp8_paged_mqa_logits,
+                          k_grouped_fp8_gemm_nt, m_grouped_fp8_gemm_nt_contiguous,
+                          m_grouped_fp8_gemm_nt_masked, per_block_cast_to_fp8, per_token_cast_to_fp8)
 
-__all__ = ["bf16_to_float", "calc_diff", "fp8_gemm_nt", "k_grouped_fp8_gemm_nt",
-           "k_grouped_fp8_gemm_nt_contiguous", "m_grouped_fp8_gemm_nt_contiguous",
-           "m_grouped_fp8_gemm_nt_masked", "per_block_cast_to_fp8", "per_token_cast_to_fp8"]
+__all__ = ["bf16_to_float", "calc_diff", "fp8_gemm_nt", "fp8_mqa_logits",
+           "fp8_paged_mqa_logits", "k_grouped_fp8_gemm_nt", "k_grouped_fp8_gemm_nt_contiguous",
+           "m_grouped_fp8_gemm_nt_contiguous", "m_grouped_fp8_gemm_nt_masked",
+           "per_block_cast_to_fp8", "per_token_cast_to_fp8"]
 
 k_grouped_fp8_gemm_nt_contiguous = k_grouped_fp8_gemm_nt  # DeepGEMM's name
 

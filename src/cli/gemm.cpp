@@ -16,6 +16,7 @@
 #include "cpu/cpu.h"
 #include "gemm/cases.h"
 #include "gemm/check.h"
+#include "gemm/mqa_cases.h"
 #include "gpu/emulator/emulator.h"
 
 namespace hadal::cli {
@@ -80,49 +81,80 @@ Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const g
   return true;
 }
 
+/// The same for the indexer's scores.
+Result<bool> run_case(const gemm::Context& context, gpu::Device* device, const gemm::MqaCase& c,
+                      gemm::MqaData& data, bool) {
+  TRY(device == nullptr ? gemm::run_case(context, c, data) : gemm::run_case_on(*device, c, data));
+  return true;
+}
+
+bool same_output(const gemm::CaseData& a, const gemm::CaseData& b) {
+  return a.d == b.d && a.d_scale == b.d_scale;
+}
+bool same_output(const gemm::MqaData& a, const gemm::MqaData& b) {
+  return a.logits == b.logits;
+}
+
 /// Runs a case again; a sentence if a bit of its answer has changed.
+template <typename Case, typename Data>
 Result<std::optional<std::string>> run_again(const gemm::Context& context, gpu::Device* device,
-                                             const gemm::Case& c, const gemm::CaseData& first,
+                                             const Case& c, const Data& first,
                                              const CheckArgs& args) {
   for (int i = 1; i < args.repeats; ++i) {
-    gemm::CaseData again = TRY(gemm::make_data(c, 1));
+    Data again = TRY(gemm::make_data(c, 1));
     TRY(run_case(context, device, c, again, args.packed));
-    if (again.d != first.d || again.d_scale != first.d_scale) {
+    if (!same_output(first, again)) {
       return fmt::format("run {} has other bits than the first", i + 1);
     }
   }
   return std::nullopt;
 }
 
-Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
-  // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
-  const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
-  const std::unique_ptr<gpu::Device> device =
-      TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
-  const gemm::Context context = TRY(context_of(args.isa, args.threads));
+/// What check_command() adds up.
+struct Tally {
   std::map<std::string, Family> families;
   std::vector<std::string> problems;
   int left_out = 0;
-  for (const gemm::Case& c : gemm::all_cases()) {
-    if (c.name.find(args.filter) == std::string::npos) continue;
-    Family& family = families[c.name.substr(0, c.name.find('/'))];
-    gemm::CaseData data = TRY(in(c.name, gemm::make_data(c, 1)));
-    if (!TRY(in(c.name, run_case(context, device.get(), c, data, args.packed)))) {
-      ++left_out;
-      continue;
-    }
-    gemm::Verdict verdict = gemm::judge(c, data, accumulate_error);
-    const std::optional<std::string> changed =
-        TRY(in(c.name, run_again(context, device.get(), c, data, args)));
-    if (verdict.ok && changed) verdict = {.ok = false, .problem = *changed};
-    ++family.cases;
-    family.compared += verdict.compared;
-    family.calc_diff = std::max(family.calc_diff, verdict.calc_diff);
-    family.max_error = std::max(family.max_error, verdict.max_error);
-    if (verdict.ok) continue;
-    ++family.failed;
-    problems.push_back(fmt::format("{}: {}", c.name, verdict.problem));
+};
+
+template <typename Case>
+Result<> check_case(const CheckArgs& args, const gemm::Context& context, gpu::Device* device,
+                    const Case& c, Tally& tally) {
+  if (c.name.find(args.filter) == std::string::npos) return {};
+  // One error of a term: of float32 sums, or of the sums of Hopper's FP8 tensor cores.
+  const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
+  Family& family = tally.families[c.name.substr(0, c.name.find('/'))];
+  auto data = TRY(in(c.name, gemm::make_data(c, 1)));
+  if (!TRY(in(c.name, run_case(context, device, c, data, args.packed)))) {
+    ++tally.left_out;
+    return {};
   }
+  gemm::Verdict verdict = gemm::judge(c, data, accumulate_error);
+  const std::optional<std::string> changed =
+      TRY(in(c.name, run_again(context, device, c, data, args)));
+  if (verdict.ok && changed) verdict = {.ok = false, .problem = *changed};
+  ++family.cases;
+  family.compared += verdict.compared;
+  family.calc_diff = std::max(family.calc_diff, verdict.calc_diff);
+  family.max_error = std::max(family.max_error, verdict.max_error);
+  if (verdict.ok) return {};
+  ++family.failed;
+  tally.problems.push_back(fmt::format("{}: {}", c.name, verdict.problem));
+  return {};
+}
+
+Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
+  const std::unique_ptr<gpu::Device> device =
+      TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
+  const gemm::Context context = TRY(context_of(args.isa, args.threads));
+  Tally tally;
+  for (const gemm::Case& c : gemm::all_cases()) {
+    TRY(check_case(args, context, device.get(), c, tally));
+  }
+  for (const gemm::MqaCase& c : gemm::all_mqa_cases()) {
+    TRY(check_case(args, context, device.get(), c, tally));
+  }
+  const auto& [families, problems, left_out] = tally;
   if (families.empty()) {
     return fail(Code::kInvalidArgument,
                 fmt::format("--filter: no case has {} in its name; hadal gemm list shows them",
@@ -171,6 +203,9 @@ Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
 
 Result<ExitCode> list_command(const std::string& filter, Terminal& terminal) {
   for (const gemm::Case& c : gemm::all_cases()) {
+    if (c.name.find(filter) != std::string::npos) terminal.print(c.name + "\n");
+  }
+  for (const gemm::MqaCase& c : gemm::all_mqa_cases()) {
     if (c.name.find(filter) != std::string::npos) terminal.print(c.name + "\n");
   }
   return 0;

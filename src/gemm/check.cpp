@@ -1,7 +1,5 @@
 #include "gemm/check.h"
 
-#include <utility>
-
 #include "gemm/plan.h"
 
 namespace hadal::gemm {
@@ -26,34 +24,6 @@ Result<> run_case(const Context& context, const Case& c, CaseData& data, bool pa
   args.b_scale = nullptr;
   return plan.run(args);
 }
-
-namespace {
-
-/// A case's arrays on a device.
-class OnDevice {
- public:
-  explicit OnDevice(gpu::Device& device) : device_(device) {}
-
-  /// A copy there; null of nothing.
-  template <typename T>
-  Result<T*> in(const std::vector<T>& values) {
-    if (values.empty()) return nullptr;
-    gpu::Buffer buffer = TRY(device_.allocate(values.size() * sizeof(T)));
-    TRY(device_.copy_in(buffer.address(), std::as_bytes(std::span(values)), nullptr));
-    buffers_.push_back(std::move(buffer));
-    return reinterpret_cast<T*>(buffers_.back().address());
-  }
-  Result<> out(std::vector<std::byte>& values, const void* from) {
-    if (values.empty()) return {};
-    return device_.copy_out(values, reinterpret_cast<gpu::Address>(from), nullptr);
-  }
-
- private:
-  gpu::Device& device_;
-  std::vector<gpu::Buffer> buffers_;
-};
-
-}  // namespace
 
 Result<> run_case_on(gpu::Device& device, const Case& c, CaseData& data, std::string_view kernel) {
   const Plan plan(TRY(plan_gpu(data.spec, &device, kernel)));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gemm/cases.h"
@@ -21,6 +22,30 @@ class AlignedBytes {
  private:
   std::vector<std::byte> bytes_;
   std::span<std::byte> span_;
+};
+
+/// A case's arrays on a device.
+class OnDevice {
+ public:
+  explicit OnDevice(gpu::Device& device) : device_(device) {}
+
+  /// A copy there; null of nothing.
+  template <typename T>
+  Result<T*> in(const std::vector<T>& values) {
+    if (values.empty()) return nullptr;
+    gpu::Buffer buffer = TRY(device_.allocate(values.size() * sizeof(T)));
+    TRY(device_.copy_in(buffer.address(), std::as_bytes(std::span(values)), nullptr));
+    buffers_.push_back(std::move(buffer));
+    return reinterpret_cast<T*>(buffers_.back().address());
+  }
+  Result<> out(std::vector<std::byte>& values, const void* from) {
+    if (values.empty()) return {};
+    return device_.copy_out(values, reinterpret_cast<gpu::Address>(from), nullptr);
+  }
+
+ private:
+  gpu::Device& device_;
+  std::vector<gpu::Buffer> buffers_;
 };
 
 /// Runs a case on a CPU context, on B as it is or (but for kKFlat) packed first. Its output is left

@@ -22,6 +22,7 @@ struct Avx2 : cpu::Avx2 {
     return _mm256_castps_si256(_mm256_fmadd_ps(f32(a), f32(b), f32(c)));
   }
   static V div_f32(V a, V b) { return _mm256_castps_si256(_mm256_div_ps(f32(a), f32(b))); }
+  static V max_f32_or_nan(V a, V b) { return _mm256_castps_si256(_mm256_max_ps(f32(a), f32(b))); }
   /// As assembly, because g++ 12 copies and spills accumulators around the intrinsic.
   static V multiply_add(V sum, V a, V b) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));

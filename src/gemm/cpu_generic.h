@@ -9,7 +9,7 @@
 //   kTileVectors<rows>         vectors of columns that tile() keeps in registers per row; chosen so
 //                              that nothing spills and enough sums are in flight
 //   kCodeVectors<rows>         the same for tile_e4m3(), which needs registers for widening
-//   multiply_add, fma_f32, div_f32
+//   multiply_add, fma_f32, div_f32, max_f32_or_nan (b if it is a NaN)
 //   splat_from(p)              the dword at p in every lane
 //   load_once(p)               load(), which the compiler does not repeat for want of a register
 //   transpose(x)               of kLanes vectors
@@ -28,6 +28,7 @@
 
 #include "cpu/convert_generic.h"
 #include "gemm/cpu_kernels.h"
+#include "gemm/mqa_generic.h"
 #include "tensor/types.h"
 
 namespace hadal::gemm {
@@ -456,6 +457,7 @@ struct CpuGeneric {
         .tile_e4m3 = tile<Codes<Format::kE4m3>>,
         .tile_e5m2 = tile<Codes<Format::kE5m2>>,
         .finish = finish,
+        .score = MqaGeneric<S>::score,
     };
   }
 };

@@ -71,6 +71,20 @@ struct FinishArgs {
   DType type = DType::kF32;  // kF32, kBf16, kF16
 };
 
+/// One query and one panel of keys (mqa_logits.h): out[j] = scales[j] * the sum over heads, in
+/// order, of weights[h] * max(0, dot(q[h], key j)).
+struct ScoreArgs {
+  const void* q = nullptr;     // [heads][depth] bf16 or float32, as wide_bytes says
+  const void* keys = nullptr;  // wide B of `depth`
+  int heads = 0;
+  int64_t depth = 0;  // a multiple of kQuad, at least that
+  const float* weights = nullptr;
+  const float* scales = nullptr;  // [kPanel]
+  float* out = nullptr;           // [kPanel]
+  const void* next = nullptr;     // what will be read after this: fetched bit by bit into the
+  int64_t next_bytes = 0;         // second-level cache
+};
+
 struct CpuKernels {
   int64_t wide_bytes;  // per element of wide A and B: 2 or 4
 
@@ -94,6 +108,8 @@ struct CpuKernels {
   void (*tile_e5m2)(const TileArgs& args);
 
   void (*finish)(const FinishArgs& args);
+
+  void (*score)(const ScoreArgs& args);
 };
 
 extern const CpuKernels kScalarCpuKernels;

@@ -69,6 +69,7 @@ struct Portable {
   static V div_f32(V a, V b) { return bits(f32(a) / f32(b)); }
   static V fma_f32(V a, V b, V c) { return bits(f32(a) * f32(b) + f32(c)); }
   static V multiply_add(V sum, V a, V b) { return fma_f32(a, b, sum); }
+  static V max_f32_or_nan(V a, V b) { return select(reinterpret_cast<V>(f32(a) > f32(b)), a, b); }
   static V min_f32_or_nan(V a, V b) { return select(reinterpret_cast<V>(f32(a) < f32(b)), a, b); }
 
   static V f16_to_f32(H x) {

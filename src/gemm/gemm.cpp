@@ -14,13 +14,6 @@
 
 namespace hadal::gemm {
 
-struct Context::Impl {
-  std::unique_ptr<ThreadPool> pool;     // CPU
-  const CpuKernels* kernels = nullptr;  // CPU
-  CpuMachine machine;                   // CPU
-  gpu::Device* device = nullptr;        // GPU
-};
-
 namespace {
 
 const CpuKernels& table(cpu::Isa isa) {

@@ -185,6 +185,9 @@ struct CpuOptions {
   std::optional<hadal::cpu::Isa> isa = {};  // empty: the best of this machine
 };
 
+struct MqaSpec;  // mqa_logits.h
+class MqaPlan;
+
 class Context {
  public:
   /// kUnsupported if this machine lacks the instruction set.
@@ -205,6 +208,7 @@ class Context {
   struct Impl;
 
  private:
+  friend Result<MqaPlan> plan_mqa_logits(const Context& context, const MqaSpec& given);
   explicit Context(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<Impl> impl_;
 };

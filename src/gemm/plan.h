@@ -5,11 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/threads.h"
 #include "gemm/gemm.h"
-
-namespace hadal {
-class ThreadPool;
-}
 
 namespace hadal::gemm {
 
@@ -33,6 +30,13 @@ struct CpuMachine {
   double flops_per_s = 0;  // of one thread inside a tile, measured when the context was made
 };
 double measure_tile_flops_per_s(const CpuKernels& kernels);
+
+struct Context::Impl {
+  std::unique_ptr<ThreadPool> pool;     // CPU
+  const CpuKernels* kernels = nullptr;  // CPU
+  CpuMachine machine;                   // CPU
+  gpu::Device* device = nullptr;        // GPU
+};
 
 /// `kernels` and `pool` outlive the plan.
 Result<std::shared_ptr<const Plan::Impl>> plan_cpu(const GemmSpec& spec, const CpuKernels& kernels,

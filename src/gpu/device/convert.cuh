@@ -94,6 +94,17 @@ HADAL_DEVICE float multiply_add(float a, float b, float c) {
 #endif
 }
 
+/// max(x, 0); NaN stays NaN.
+HADAL_DEVICE float positive(float x) {
+#if defined(__CUDACC__)
+  float y;
+  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return x < 0 ? 0 : x;
+#endif
+}
+
 /// 2^x and log2(x) within about two units in the last place; subnormals are zero. Not bit-equal
 /// between the emulator and a GPU.
 HADAL_DEVICE float exp2_approx(float x) {

@@ -20,6 +20,18 @@
 // Hopper's tensor cores need, because they keep about 14 bits of a sum). A NaN code makes what it
 // touches NaN; what lies beyond m, n and k is never read.
 //
+// int8 mode (GemmSpec::int8; CPU, FP8 operands) is about twice as fast and less exact. Each row of A
+// and of B is requantized in blocks of 128 along k, to integers of -127 to 127 times a step, which
+// is the block's largest magnitude over 127. A value a' so made is within half a step of a, which
+// is amax(a) / 254; hence the products of a block are off by at most
+//
+//   |sum a' b' - sum a b| <= amax(b)/254 sum |a| + amax(a)/254 sum |b| + 128 amax(a)/254 amax(b)/254
+//
+// and D by alpha times the sum of that over the blocks, and float32 roundings. Of N(0, 1) data the
+// result is about 0.9 % off (calc_diff 4.5e-5), where FP8 itself costs 3.7 % (6.8e-4). Integer sums
+// are exact, so all instruction sets agree in every bit of the float32 sums. What is NaN is NaN in
+// the exact mode too, and the other way round; an infinite code (e5m2) is a NaN here.
+//
 // Same bits. A plan gives the same bits every time, with any number of threads. On the CPU each row
 // of D also does not depend on the other rows or on m, nor on whether B is packed. On a GPU that
 // holds if GemmSpec::batch_invariant is set; else tiles, and with them the order of split sums, may
@@ -123,7 +135,7 @@ struct GemmSpec {
                               // a[rows[r]], with its scales; 0: nothing is gathered
 
   bool batch_invariant = false;
-  bool int8 = false;  // requantize to int8: not built yet, refused with kUnsupported
+  bool int8 = false;  // int8 mode; packed B is then packed for it
 };
 
 struct GemmArgs {

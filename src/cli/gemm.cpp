@@ -25,7 +25,7 @@ constexpr int kSmsOfH200 = 132;
 struct CheckArgs {
   std::string device = "cpu", isa, filter;
   int threads = 0, seed = 1;
-  bool packed = false, json = false;
+  bool packed = false, int8 = false, json = false;
 };
 
 /// Cases of a family, which is what a name has before its first slash.
@@ -84,11 +84,14 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   const double accumulate_error = args.device == "gpu" ? 0x1p-11 : 0x1p-20;
   const std::unique_ptr<gpu::Device> device =
       TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
+  if (args.int8 && device != nullptr) {
+    return fail(Code::kUnsupported, "--int8: on a GPU there is no such mode");
+  }
   const gemm::Context context = TRY(context_of(args.isa, args.threads));
   std::map<std::string, Family> families;
   std::vector<std::string> problems;
   int left_out = 0;
-  for (const gemm::Case& c : gemm::all_cases()) {
+  for (const gemm::Case& c : args.int8 ? gemm::int8_cases() : gemm::all_cases()) {
     if (c.name.find(args.filter) == std::string::npos) continue;
     Family& family = families[c.name.substr(0, c.name.find('/'))];
     gemm::CaseData data = TRY(in(c.name, gemm::make_data(c, 1)));
@@ -135,7 +138,7 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
 struct ExplainArgs {
   int m = 0, n = 0, k = 0, threads = 0;
   std::string device = "cpu", isa;
-  bool packed = false, json = false;
+  bool packed = false, int8 = false, json = false;
 };
 
 Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
@@ -146,7 +149,8 @@ Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
       TRY(context.plan({.m = args.m,
                         .n = args.n,
                         .k = args.k,
-                        .b = {.scale = {.block = kPer128x128}, .packed = args.packed}}));
+                        .b = {.scale = {.block = kPer128x128}, .packed = args.packed},
+                        .int8 = args.int8}));
   terminal.print(args.json ? plan.explain().json() + "\n" : plan.explain().text());
   return 0;
 }
@@ -172,6 +176,7 @@ void add_gemm(Command& root) {
   command.integer("--threads", check->threads, "Threads; 0: all cores");
   command.text("--filter", check->filter, "Only cases whose name has this in it");
   command.flag("--packed", check->packed, "Pack B first");
+  command.flag("--int8", check->int8, "In int8 mode");
   command.flag("--json", check->json, "Print JSON");
   command.run([check](Terminal& terminal) { return check_command(*check, terminal); });
 
@@ -188,6 +193,7 @@ void add_gemm(Command& root) {
                "scalar|avx2|avx512|avx512bf16");
   command.integer("--threads", explain->threads, "Threads; 0: all cores");
   command.flag("--packed", explain->packed, "B is packed");
+  command.flag("--int8", explain->int8, "In int8 mode");
   command.flag("--json", explain->json, "Print JSON");
   command.run([explain](Terminal& terminal) { return explain_command(*explain, terminal); });
 

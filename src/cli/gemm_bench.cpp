@@ -70,7 +70,8 @@ Inputs make_inputs(const gemm::GemmSpec& spec) {
           .b_scale = random_scales(gemm::scale_elements(spec.b.scale, spec.n, spec.k), rng)};
 }
 
-/// The largest error of the sampled elements, relative to the sum of magnitudes of their terms.
+/// The largest error of the sampled elements beyond that of int8 mode and of the rounding of D,
+/// relative to the sum of magnitudes of their terms.
 double worst_error(const gemm::GemmSpec& spec, const Inputs& inputs, std::vector<std::byte>& d) {
   const gemm::GemmArgs args = {.a = inputs.a.data(),
                                .a_scale = inputs.a_scale.data(),
@@ -87,7 +88,7 @@ double worst_error(const gemm::GemmSpec& spec, const Inputs& inputs, std::vector
     const gemm::Exact want = oracle.at(use, column);
     const double error = std::abs(gemm::output_at(spec, args, use, column) - want.value);
     // A bf16 result is off by half a unit in the last place at least.
-    const double rounding = 0x1p-8 * std::abs(want.value);
+    const double rounding = 0x1p-8 * (std::abs(want.value) + want.int8_error) + want.int8_error;
     worst = std::max(worst, std::max(0.0, error - rounding) / std::max(want.magnitude, 1e-30));
     if (std::isnan(error)) return error;
   }
@@ -108,12 +109,12 @@ struct Line {
 
 // ---------------------------------------------------------------- on the CPU
 
-Result<Line> time_on_cpu(const gemm::Context& context, const Shape& shape, int repeats) {
-  const gemm::Plan plan =
-      TRY(context.plan({.m = shape.m,
-                        .n = shape.n,
-                        .k = shape.k,
-                        .b = {.scale = {.block = kPer128x128}, .packed = true}}));
+Result<Line> time_on_cpu(const gemm::Context& context, const Shape& shape, int repeats, bool int8) {
+  const gemm::Plan plan = TRY(context.plan({.m = shape.m,
+                                            .n = shape.n,
+                                            .k = shape.k,
+                                            .b = {.scale = {.block = kPer128x128}, .packed = true},
+                                            .int8 = int8}));
   const gemm::GemmSpec& spec = plan.spec();
   const Inputs inputs = make_inputs(spec);
   gemm::AlignedBytes packed(TRY(context.packed_b_bytes(spec)));
@@ -151,9 +152,9 @@ Result<gpu::Buffer> upload(gpu::Device& device, std::span<const std::byte> bytes
   return buffer;
 }
 
-Result<Line> time_on_gpu(gpu::Device& device, const Shape& shape, int repeats) {
-  const gemm::Plan plan =
-      TRY(gemm::Context::on(&device).plan({.m = shape.m, .n = shape.n, .k = shape.k}));
+Result<Line> time_on_gpu(gpu::Device& device, const Shape& shape, int repeats, bool int8) {
+  const gemm::Plan plan = TRY(
+      gemm::Context::on(&device).plan({.m = shape.m, .n = shape.n, .k = shape.k, .int8 = int8}));
   const gemm::GemmSpec& spec = plan.spec();
   const Inputs inputs = make_inputs(spec);
   const gpu::Buffer a = TRY(upload(device, inputs.a));
@@ -221,7 +222,7 @@ void print_lines(const std::vector<Line>& lines, Terminal& terminal) {
 struct BenchArgs {
   std::string device = "cpu";
   int m = 0, n = 0, k = 0, threads = 0, repeats = 9;
-  bool json = false;
+  bool int8 = false, json = false;
 };
 
 Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
@@ -244,8 +245,8 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   bool right = true;
   for (const Shape& shape : shapes) {
     lines.push_back(TRY(in(fmt::format("{} x {} x {}", shape.m, shape.n, shape.k),
-                           on_gpu ? time_on_gpu(*device, shape, args.repeats)
-                                  : time_on_cpu(context, shape, args.repeats))));
+                           on_gpu ? time_on_gpu(*device, shape, args.repeats, args.int8)
+                                  : time_on_cpu(context, shape, args.repeats, args.int8))));
     right = right && lines.back().error <= allowed;  // false for NaN, too
   }
   if (args.json) {
@@ -253,7 +254,8 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
     for (const Line& line : lines) out["products"].push_back(json_of(line));
     terminal.print(out.dump() + "\n");
   } else {
-    terminal.print(lines[0].info.backend + ", e4m3 with scales per 1x128 and 128x128, bf16 out\n");
+    terminal.print(lines[0].info.backend + ", e4m3 with scales per 1x128 and 128x128, bf16 out" +
+                   (args.int8 ? ", in int8 mode\n" : "\n"));
     print_lines(lines, terminal);
     if (!right) terminal.print(fmt::format("WRONG: an error is over {:.1e}\n", allowed));
   }
@@ -271,6 +273,7 @@ void add_gemm_bench(Command& gemm) {
   command.integer("-k", args->k, "Depth");
   command.integer("--repeats", args->repeats, "Runs, of which the median is shown", 1);
   command.integer("--threads", args->threads, "Threads of the CPU; 0: all cores");
+  command.flag("--int8", args->int8, "In int8 mode");
   command.flag("--json", args->json, "Print JSON");
   command.run([args](Terminal& terminal) { return bench_command(*args, terminal); });
 }

@@ -33,6 +33,8 @@ struct Case {
 
 /// Every case of facts that a serving or training user meets, in small; a few hundred of them.
 std::vector<Case> all_cases();
+/// Those of FP8 operands, with GemmSpec::int8.
+std::vector<Case> int8_cases();
 
 /// The inputs of a case in host memory, and room for its output.
 struct CaseData {

@@ -120,17 +120,6 @@ TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
 
 // ---------------------------------------------------------------- int8 mode
 
-/// The cases of the list that have an int8 mode, in it.
-std::vector<Case> int8_cases() {
-  std::vector<Case> out;
-  for (Case& c : all_cases()) {
-    if (!is_fp8(c.spec.a.type)) continue;
-    c.spec.int8 = true;
-    out.push_back(std::move(c));
-  }
-  return out;
-}
-
 TEST_P(CpuPlan, Int8KeepsItsBoundOnEveryCase) {
   const Context context = cpu_context(GetParam(), 1);
   for (const Case& c : int8_cases()) {
@@ -143,8 +132,8 @@ TEST_P(CpuPlan, Int8KeepsItsBoundOnEveryCase) {
   }
 }
 
-// SiLU and rows of fresh scales aside, the last step too is the same in all instruction sets but
-// the portable one, whose fma rounds twice.
+// What follows the sums is the same too, but for the portable fma of C and SiLU, which rounds
+// twice.
 TEST_P(CpuPlan, Int8GivesTheSameBitsForAnyIsaThreadsAndPacking) {
   const Context best = cpu_context(cpu::detect(), 1), four = cpu_context(GetParam(), 4);
   int seen = 0;

@@ -35,7 +35,7 @@ struct Avx512Bf16 : Avx512 {
         _mm512_max_epu8(_mm512_and_si512(x[0], magnitude), _mm512_and_si512(x[1], magnitude));
     const __m256i half =
         _mm256_max_epu8(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
-    // The smallest of bytes is an instruction on words: pairs first, then all at once.
+    // There is an instruction for the smallest of eight words, and so for the largest.
     __m128i rest = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     rest = _mm_max_epu8(rest, _mm_srli_epi16(rest, 8));
     rest = _mm_sub_epi16(_mm_set1_epi16(0xff), _mm_and_si128(rest, _mm_set1_epi16(0xff)));

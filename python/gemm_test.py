@@ -56,6 +56,23 @@ class Gemm(Inputs):
         self.assertLess(hadal.calc_diff(hadal.gemm.bf16_to_float(bf16), self.exact), 5e-6)
         self.assertLess(hadal.calc_diff(f32, self.x.astype(np.float64) @ self.w.T), 1e-3)
 
+    def test_int8(self):
+        d = hadal.fp8_gemm_nt(self.a, self.b, out_dtype="f32", int8=True)
+        self.assertLess(hadal.calc_diff(d, self.exact), 7e-5)
+        self.assertGreater(hadal.calc_diff(d, self.exact), 1e-5)
+        self.assertLess(hadal.calc_diff(d, self.x.astype(np.float64) @ self.w.T), 1e-3)
+        with self.subTest("grouped"):
+            b = (self.b[0][None], self.b[1][None])
+            ids = np.zeros(70, np.int32)
+            grouped = hadal.m_grouped_fp8_gemm_nt_contiguous(self.a, b, None, ids,
+                                                             out_dtype="f32", int8=True)
+            self.assertTrue((grouped == d).all())
+            a = (self.a[0][None], self.a[1][None])
+            counts = np.array([70], np.int32)
+            masked = hadal.m_grouped_fp8_gemm_nt_masked(a, b, None, counts, out_dtype="f32",
+                                                         int8=True)
+            self.assertTrue((masked[0] == d).all())
+
     def test_accumulates(self):
         c = np.full((70, 136), 3, np.float32)
         d = hadal.fp8_gemm_nt(self.a, self.b, out_dtype="f32", c=c)

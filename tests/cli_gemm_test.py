@@ -18,6 +18,18 @@ class Gemm(cli.CliTest):
             out = self.json("gemm", "check", "--filter", "strides", "--isa", isa, "--packed", "--json")
             self.assertEqual(out["families"]["strides"]["failed"], 0)
 
+    def test_int8_mode(self):
+        out = self.json("gemm", "check", "--int8", "--packed", "--filter", "groups", "--json")
+        self.assertEqual(out["problems"], [])
+        self.assertGreater(out["families"]["groups"]["calc_diff"], 1e-6)
+        self.assertIn("of int8",
+                      self.ok("gemm", "explain", "--int8", "-m", "8", "-n", "64", "-k", "128"))
+        out = self.json("gemm", "bench", "--int8", "-m", "5", "-n", "136", "-k", "400",
+                        "--repeats", "2", "--json")
+        self.assertTrue(out["right"])
+        self.fails(3, "--int8: on a GPU there is no such mode",
+                   "gemm", "check", "--int8", "--device", "emulator")
+
     def test_explain(self):
         out = self.json("gemm", "explain", "-m", "128", "-n", "4096", "-k", "7168", "--json")
         self.assertEqual(out["flops"], 2 * 128 * 4096 * 7168)

@@ -9,16 +9,18 @@ Fp8 = tuple[Array, Array]  # codes, scales
 Out = Literal["bf16", "f16", "f32"]
 
 def fp8_gemm_nt(a: Fp8, b: Fp8, d: Array | None = ..., c: Array | None = ..., *,
-                out_dtype: Out | None = ..., stream: int | None = ...,
+                out_dtype: Out | None = ..., int8: bool = ...,
+                stream: int | None = ...,
                 device: Literal["emulator"] | None = ...) -> Array: ...
 def m_grouped_fp8_gemm_nt_contiguous(a: Fp8, b: Fp8, d: Array | None,
                                      grouped_layout: Array | Sequence[int], *,
                                      use_psum_layout: bool = ..., alignment: int = ...,
-                                     out_dtype: Out | None = ..., stream: int | None = ...,
+                                     out_dtype: Out | None = ..., int8: bool = ...,
+                                     stream: int | None = ...,
                                      device: Literal["emulator"] | None = ...) -> Array: ...
 def m_grouped_fp8_gemm_nt_masked(a: Fp8, b: Fp8, d: Array | None, masked_m: Array | Sequence[int],
                                  expected_m: int = ..., *, out_dtype: Out | None = ...,
-                                 stream: int | None = ...,
+                                 int8: bool = ..., stream: int | None = ...,
                                  device: Literal["emulator"] | None = ...) -> Array: ...
 def k_grouped_fp8_gemm_nt(a: Fp8, b: Fp8, d: Array | None, ks: Sequence[int],
                           grouped_layout: Array | None = ..., c: Array | None = ..., *,

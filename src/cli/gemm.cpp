@@ -27,7 +27,7 @@ constexpr int kSmsOfH200 = 132;
 struct CheckArgs {
   std::string device = "cpu", isa, filter;
   int threads = 0, seed = 1, repeats = 1;
-  bool packed = false, json = false;
+  bool packed = false, int8 = false, json = false;
 };
 
 /// Cases of a family, which is what a name has before its first slash.
@@ -146,13 +146,18 @@ Result<> check_case(const CheckArgs& args, const gemm::Context& context, gpu::De
 Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
   const std::unique_ptr<gpu::Device> device =
       TRY(device_of(args.device, {.seed = static_cast<uint64_t>(args.seed)}));
+  if (args.int8 && device != nullptr) {
+    return fail(Code::kUnsupported, "--int8: on a GPU there is no such mode");
+  }
   const gemm::Context context = TRY(context_of(args.isa, args.threads));
   Tally tally;
-  for (const gemm::Case& c : gemm::all_cases()) {
+  for (const gemm::Case& c : args.int8 ? gemm::int8_cases() : gemm::all_cases()) {
     TRY(check_case(args, context, device.get(), c, tally));
   }
-  for (const gemm::MqaCase& c : gemm::all_mqa_cases()) {
-    TRY(check_case(args, context, device.get(), c, tally));
+  if (!args.int8) {
+    for (const gemm::MqaCase& c : gemm::all_mqa_cases()) {
+      TRY(check_case(args, context, device.get(), c, tally));
+    }
   }
   const auto& [families, problems, left_out] = tally;
   if (families.empty()) {
@@ -185,7 +190,7 @@ Result<ExitCode> check_command(const CheckArgs& args, Terminal& terminal) {
 struct ExplainArgs {
   int m = 0, n = 0, k = 0, threads = 0;
   std::string device = "cpu", isa;
-  bool packed = false, json = false;
+  bool packed = false, int8 = false, json = false;
 };
 
 Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
@@ -196,7 +201,8 @@ Result<ExitCode> explain_command(const ExplainArgs& args, Terminal& terminal) {
       TRY(context.plan({.m = args.m,
                         .n = args.n,
                         .k = args.k,
-                        .b = {.scale = {.block = kPer128x128}, .packed = args.packed}}));
+                        .b = {.scale = {.block = kPer128x128}, .packed = args.packed},
+                        .int8 = args.int8}));
   terminal.print(args.json ? plan.explain().json() + "\n" : plan.explain().text());
   return 0;
 }
@@ -227,6 +233,7 @@ void add_gemm(Command& root) {
   command.integer("--repeats", check->repeats, "Runs of each case, which must give the same bits",
                   1);
   command.flag("--packed", check->packed, "Pack B first");
+  command.flag("--int8", check->int8, "In int8 mode");
   command.flag("--json", check->json, "Print JSON");
   command.run([check](Terminal& terminal) { return check_command(*check, terminal); });
 
@@ -243,6 +250,7 @@ void add_gemm(Command& root) {
                "scalar|avx2|avx512|avx512bf16");
   command.integer("--threads", explain->threads, "Threads; 0: all cores");
   command.flag("--packed", explain->packed, "B is packed");
+  command.flag("--int8", explain->int8, "In int8 mode");
   command.flag("--json", explain->json, "Print JSON");
   command.run([explain](Terminal& terminal) { return explain_command(*explain, terminal); });
 

@@ -264,7 +264,7 @@ void print_lines(const std::vector<Line>& lines, Terminal& terminal) {
 struct BenchArgs {
   std::string device = "cpu", list = "forward";
   int m = 0, n = 0, k = 0, threads = 0, repeats = 9;
-  bool json = false;
+  bool int8 = false, json = false;
 };
 
 Result<std::vector<BenchProduct>> wanted(const BenchArgs& args) {
@@ -274,15 +274,16 @@ Result<std::vector<BenchProduct>> wanted(const BenchArgs& args) {
   return fail(Code::kInvalidArgument, "-m, -n and -k are given together, or none of them");
 }
 
-void print_answer(const std::vector<Line>& lines, bool right, double allowed, bool json,
+void print_answer(const BenchArgs& args, const std::vector<Line>& lines, bool right, double allowed,
                   Terminal& terminal) {
-  if (json) {
+  if (args.json) {
     nlohmann::ordered_json out = {{"backend", lines[0].info.backend}, {"right", right}};
     for (const Line& line : lines) out["products"].push_back(json_of(line));
     terminal.print(out.dump() + "\n");
     return;
   }
-  terminal.print(lines[0].info.backend + ", e4m3 with scales per 1x128 and 128x128, bf16 out\n");
+  terminal.print(lines[0].info.backend + ", e4m3 with scales per 1x128 and 128x128, bf16 out" +
+                 (args.int8 ? ", in int8 mode\n" : "\n"));
   print_lines(lines, terminal);
   if (lines[0].peer && !lines[0].peer->missing.empty()) {
     terminal.print("no peer: " + lines[0].peer->missing + "\n");
@@ -291,7 +292,8 @@ void print_answer(const std::vector<Line>& lines, bool right, double allowed, bo
 }
 
 Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
-  const std::vector<BenchProduct> products = TRY(wanted(args));
+  std::vector<BenchProduct> products = TRY(wanted(args));
+  for (BenchProduct& product : products) product.spec.int8 = args.int8;
   std::unique_ptr<gpu::Device> device;
   if (args.device == "gpu") {
     device = TRY(gpu::open_device(0));
@@ -311,7 +313,7 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
                                                : time_on_cpu(context, product, args.repeats))));
     right = right && lines.back().error <= allowed;  // false for NaN, too
   }
-  print_answer(lines, right, allowed, args.json, terminal);
+  print_answer(args, lines, right, allowed, terminal);
   return right ? 0 : 1;
 }
 
@@ -330,6 +332,7 @@ void add_gemm_bench(Command& gemm) {
   command.integer("-k", args->k, "Depth");
   command.integer("--repeats", args->repeats, "Runs, of which the median is shown", 1);
   command.integer("--threads", args->threads, "Threads of the CPU; 0: all cores");
+  command.flag("--int8", args->int8, "In int8 mode");
   command.flag("--json", args->json, "Print JSON");
   command.run([args](Terminal& terminal) { return bench_command(*args, terminal); });
 }

@@ -171,7 +171,8 @@ Result<double> worst_error(const GemmSpec& spec, const gemm::GemmArgs& args) {
     const double error = std::abs(gemm::output_at(spec, args, use, column) - want.value);
     if (std::isnan(error)) return error;
     // A bf16 result is off by half a unit in the last place at least.
-    const double rounding = spec.d.type == DType::kF32 ? 0 : 0x1p-8 * std::abs(want.value);
+    const double unit = spec.d.type == DType::kF32 ? 0 : 0x1p-8;
+    const double rounding = unit * (std::abs(want.value) + want.int8_error) + want.int8_error;
     worst = std::max(worst, std::max(0.0, error - rounding) / std::max(want.magnitude, 1e-30));
   }
   return worst;

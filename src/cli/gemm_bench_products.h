@@ -34,8 +34,8 @@ struct BenchInputs {
   gemm::GemmArgs args(const BenchProduct& product, std::vector<std::byte>& d) const;
 };
 
-/// The largest error of 64 elements of D, relative to the sum of magnitudes of their terms; NaN if
-/// one is.
+/// The largest error of 64 elements of D beyond what int8 mode and the rounding of D make, relative
+/// to the sum of magnitudes of their terms; NaN if one is.
 Result<double> worst_error(const gemm::GemmSpec& spec, const gemm::GemmArgs& args);
 
 }  // namespace hadal::cli

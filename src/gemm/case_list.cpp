@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "gemm/cases.h"
+#include "gemm/spec.h"
 #include "tensor/dtype.h"
 
 namespace hadal::gemm {
@@ -265,6 +266,16 @@ std::vector<Case> all_cases() {
   add_groups(list);
   add_k_groups(list);
   return list.take();
+}
+
+std::vector<Case> int8_cases() {
+  std::vector<Case> out;
+  for (Case& c : all_cases()) {
+    if (!is_fp8(c.spec.a.type) || c.spec.grouping == Grouping::kKFlat) continue;
+    c.spec.int8 = true;
+    out.push_back(std::move(c));
+  }
+  return out;
 }
 
 }  // namespace hadal::gemm

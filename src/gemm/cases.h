@@ -33,6 +33,8 @@ struct Case {
 
 /// Every case of facts that a serving or training user meets, in small; a few hundred of them.
 std::vector<Case> all_cases();
+/// Those of FP8 operands, with GemmSpec::int8.
+std::vector<Case> int8_cases();
 
 /// The inputs of a case in host memory, and room for its output.
 struct CaseData {
@@ -56,7 +58,8 @@ struct Verdict {
 
 /// Compares the output in `data` with the oracle: all of a small case, a sample of a large one, and
 /// always everything that must not have been written. `accumulate_error` is the relative error that
-/// one term of a sum may have: 2^-22 for float32 sums, 2^-11 for Hopper's FP8 tensor cores.
+/// one term of a sum may have: 2^-22 for float32 sums, 2^-11 for Hopper's FP8 tensor cores. In int8
+/// mode the bound of gemm.h is added, also where a case is exact otherwise.
 Verdict judge(const Case& from, CaseData& data, double accumulate_error);
 
 }  // namespace hadal::gemm

@@ -21,12 +21,21 @@ struct Avx2 : cpu::Avx2 {
   static V fma_f32(V a, V b, V c) {
     return _mm256_castps_si256(_mm256_fmadd_ps(f32(a), f32(b), f32(c)));
   }
+  static V i32_to_f32(V x) { return _mm256_castps_si256(_mm256_cvtepi32_ps(x)); }
   static V div_f32(V a, V b) { return _mm256_castps_si256(_mm256_div_ps(f32(a), f32(b))); }
   static V max_f32_or_nan(V a, V b) { return _mm256_castps_si256(_mm256_max_ps(f32(a), f32(b))); }
   /// As assembly, because g++ 12 copies and spills accumulators around the intrinsic.
   static V multiply_add(V sum, V a, V b) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
     return sum;
+  }
+  /// Words of even and of odd bytes: their products' sums fit 32 bits.
+  static constexpr bool kHasDot = false;
+  static V dot(V sum, V u, V s) {
+    const V even = _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xff)),
+                                     _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
+    const V odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
+    return add(sum, add(even, odd));
   }
   static V splat_from(const void* p) {
     float x;

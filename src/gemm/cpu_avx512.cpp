@@ -14,6 +14,15 @@ struct Avx512F32 : Avx512 {
 
   static V multiply_add(V sum, V a, V b) { return fma_f32(a, b, sum); }
 
+  /// Words of even and of odd bytes: their products' sums fit 32 bits.
+  static constexpr bool kHasDot = false;
+  static V dot(V sum, V u, V s) {
+    const V even = _mm512_madd_epi16(_mm512_and_si512(u, _mm512_set1_epi16(0xff)),
+                                     _mm512_srai_epi16(_mm512_slli_epi16(s, 8), 8));
+    const V odd = _mm512_madd_epi16(_mm512_srli_epi16(u, 8), _mm512_srai_epi16(s, 8));
+    return add(sum, add(even, odd));
+  }
+
   template <Format kFormat>
   static V load_steps(const uint8_t* p) {
     if constexpr (kFormat == Format::kBf16) return shift_left<16>(load_u16(p));

@@ -25,6 +25,7 @@ struct Avx512 : cpu::Avx512 {
   static V fma_f32(V a, V b, V c) {
     return _mm512_castps_si512(_mm512_fmadd_ps(f32(a), f32(b), f32(c)));
   }
+  static V i32_to_f32(V x) { return _mm512_castps_si512(_mm512_cvtepi32_ps(x)); }
   static V div_f32(V a, V b) { return _mm512_castps_si512(_mm512_div_ps(f32(a), f32(b))); }
   static V max_f32_or_nan(V a, V b) { return _mm512_castps_si512(_mm512_max_ps(f32(a), f32(b))); }
   static V splat_from(const void* p) {

@@ -21,6 +21,36 @@ struct Avx512Bf16 : Avx512 {
     return sum;
   }
 
+  static constexpr bool kHasDot = true;
+  static V dot(V sum, V u, V s) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(s));
+    return sum;
+  }
+
+  template <uint8_t kOffset>
+  static uint8_t look_up_int8(const uint8_t* codes, const Int8Table& table, uint8_t* out) {
+    const __m512i magnitude = _mm512_set1_epi8(0x7f);
+    const __m512i x[2] = {load(codes), load(codes + 64)};
+    const __m512i most =
+        _mm512_max_epu8(_mm512_and_si512(x[0], magnitude), _mm512_and_si512(x[1], magnitude));
+    const __m256i half =
+        _mm256_max_epu8(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
+    // There is an instruction for the smallest of eight words, and so for the largest.
+    __m128i rest = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    rest = _mm_max_epu8(rest, _mm_srli_epi16(rest, 8));
+    rest = _mm_sub_epi16(_mm_set1_epi16(0xff), _mm_and_si128(rest, _mm_set1_epi16(0xff)));
+    const int largest = 0xff - (_mm_cvtsi128_si32(_mm_minpos_epu16(rest)) & 0xff);
+    const uint8_t* row = table.magnitude[largest];
+    for (int i = 0; i < 2; ++i) {
+      const __m512i q = _mm512_permutex2var_epi8(load(row), x[i], load(row + 64));
+      const __m512i zero = _mm512_setzero_si512();
+      const __m512i with_sign = _mm512_mask_sub_epi8(q, _mm512_movepi8_mask(x[i]), zero, q);
+      store(out + 64 * i,
+            _mm512_xor_si512(with_sign, _mm512_set1_epi8(static_cast<char>(kOffset))));
+    }
+    return static_cast<uint8_t>(largest);
+  }
+
   /// The two bytes of the bf16 of 64 codes: lookups in tables of 128 bytes, whose index ignores
   /// the sign bit. `high` gets the sign.
   struct BytePlanes {

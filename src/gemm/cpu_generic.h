@@ -18,6 +18,10 @@
 //   store_interleaved(p, a, b, c)        a0 b0 c0 a1 b1 c1 ...
 //   load_steps<format>(p)      kLanes * kPerDword elements of a row, widened, in order
 //   widen<format>(codes, out)  kLanes columns of a quad -> a vector per step
+//   kHasDot                    whether dot() is an instruction
+//   dot(sum, u, s)             sum + the four products of unsigned bytes of u and signed ones of s
+//   i32_to_f32
+//   look_up_int8(...)          with kHasDot: requantize() below
 //
 // S lives in an unnamed namespace, so that each translation unit has its own copy of all this,
 // compiled for its own instruction set and invisible to the linker.
@@ -179,11 +183,118 @@ struct CpuGeneric {
     pack_a<Format::kBf16>(bytes, k, wide);
   }
 
+  // ---------------------------------------------------------------- int8
+
+  /// kBlock codes -> int8 + kOffset. Returns the code of the largest magnitude.
+  template <uint8_t kOffset>
+  static uint8_t requantize(const uint8_t* codes, const Int8Table& table, uint8_t* out) {
+    if constexpr (S::kHasDot) return S::template look_up_int8<kOffset>(codes, table, out);
+    uint8_t largest = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      const uint8_t magnitude = codes[i] & 0x7f;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    const uint8_t* row = table.magnitude[largest];
+    for (int i = 0; i < kBlock; ++i) {
+      const uint8_t x = row[codes[i] & 0x7f];
+      out[i] = static_cast<uint8_t>((codes[i] & 0x80 ? -x : x) + kOffset);
+    }
+    return largest;
+  }
+
+  /// requantize() of `count` codes, which zeros follow. None without a row.
+  template <uint8_t kOffset>
+  static uint8_t requantize_row(const uint8_t* codes, int64_t count, const Int8Table& table,
+                                uint8_t* out) {
+    if (codes != nullptr && count >= kBlock) return requantize<kOffset>(codes, table, out);
+    uint8_t last[kBlock] = {};
+    if (codes != nullptr) __builtin_memcpy(last, codes, static_cast<size_t>(count));
+    return requantize<kOffset>(last, table, out);
+  }
+
+  static void int8_pack_b(const uint8_t* b, int64_t stride, int rows, int64_t k,
+                          const Int8Table& table, uint8_t* codes, float* steps) {
+    alignas(64) uint8_t block[kLanes][kBlock];
+    for (int row = 0; row < kPanel; row += kLanes) {
+      for (int64_t done = 0; done < k; done += kBlock) {
+        for (int i = 0; i < kLanes; ++i) {
+          const uint8_t* from = row + i < rows ? b + (row + i) * stride + done : nullptr;
+          const uint8_t largest = requantize_row<0x80>(from, k - done, table, block[i]);
+          steps[done / kBlock * kPanel + row + i] = table.step[largest];
+        }
+        const int64_t quads = ((k - done < kBlock ? k - done : kBlock) + kQuad - 1) / kQuad;
+        uint8_t* out = codes + done / kQuad * kRowBytes + 4 * row;
+        for (int64_t quad = 0; quad < quads; quad += kLanes) {
+          V x[kLanes];
+          for (int i = 0; i < kLanes; ++i) x[i] = S::load(block[i] + 4 * quad);
+          S::transpose(x);
+          for (int i = 0; i < kLanes && quad + i < quads; ++i) {
+            S::store(out + (quad + i) * kRowBytes, x[i]);
+          }
+        }
+      }
+    }
+  }
+
+  static void int8_pack_a(const uint8_t* const rows[kTileRows], int64_t k, const Int8Table& table,
+                          uint8_t* out, float* steps, int32_t* starts) {
+    alignas(64) uint8_t block[kTileRows][kBlock];
+    alignas(64) uint8_t interleaved[kTileRows * kBlock];
+    for (int64_t done = 0; done < k; done += kBlock) {
+      for (int r = 0; r < kTileRows; ++r) {
+        const uint8_t* from = rows[r] == nullptr ? nullptr : rows[r] + done;
+        *steps++ = table.step[requantize_row<0>(from, k - done, table, block[r])];
+        int32_t sum = 0;
+        for (const uint8_t x : block[r]) sum += static_cast<int8_t>(x);
+        *starts++ = -128 * sum;
+      }
+      for (int quad = 0; quad < kBlock / kQuad; quad += kLanes) {
+        S::store_interleaved(interleaved + quad * 4 * kTileRows, S::load(block[0] + 4 * quad),
+                             S::load(block[1] + 4 * quad), S::load(block[2] + 4 * quad));
+      }
+      const int64_t quads = ((k - done < kBlock ? k - done : kBlock) + kQuad - 1) / kQuad;
+      __builtin_memcpy(out, interleaved, static_cast<size_t>(quads * 4 * kTileRows));
+      out += quads * 4 * kTileRows;
+    }
+  }
+
   // ---------------------------------------------------------------- tiles
 
-  /// The two sources of wide B: memory, and codes widened on the way. accumulate() multiplies
+  /// How far ahead of itself a single tile fetches B.
+  static constexpr int kPrefetchBytes = 4096;
+
+  /// Sums of a block of float32 products.
+  struct FloatSums {
+    template <int kRows, int kVectors>
+    static void start(const TileArgs&, int64_t, V (&block_sum)[kRows][kVectors]) {
+      for (auto& row : block_sum) {
+        for (V& x : row) x = S::splat(0);
+      }
+    }
+
+    /// sums += block sums * a_scale * b_scale, for the columns from `column` on.
+    template <int kRows, int kVectors>
+    static void add_block(const TileArgs& args, int64_t block, int column,
+                          const V (&block_sum)[kRows][kVectors], V (&sum)[kRows][kVectors]) {
+      const float* a_scale = args.a_scale + block * args.a_scale_step;
+      const float* b_scale = args.b_scale + block * args.b_scale_step + column;
+      if (!args.b_scale_per_column) b_scale -= column;
+      for (int r = 0; r < kRows; ++r) {
+        const V a = S::splat_from(a_scale + r);
+        const V one = S::mul_f32(a, S::splat_from(b_scale));
+        for (int j = 0; j < kVectors; ++j) {
+          const V scale =
+              args.b_scale_per_column ? S::mul_f32(a, S::load(b_scale + j * kLanes)) : one;
+          sum[r][j] = S::fma_f32(block_sum[r][j], scale, sum[r][j]);
+        }
+      }
+    }
+  };
+
+  /// The sources of B: wide in memory, codes widened on the way, int8. accumulate() multiplies
   /// `quads` quads from a block's start on.
-  struct Wide {
+  struct Wide : FloatSums {
+    static constexpr int kSteps = kQuadSteps;  // of A, for each quad
     static constexpr int64_t kQuadBytes = int64_t{kQuadSteps} * kRowBytes;
     static constexpr bool kKeepsSums = true;
     template <int kRows>
@@ -207,9 +318,9 @@ struct CpuGeneric {
   };
 
   template <Format kFormat>
-  struct Codes {
+  struct Codes : FloatSums {
+    static constexpr int kSteps = kQuadSteps;
     static constexpr int64_t kQuadBytes = kRowBytes;
-    static constexpr int kPrefetchBytes = 4096;
     static constexpr bool kKeepsSums = false;  // tables of codes need the registers
     template <int kRows>
     static constexpr int kVectors = S::template kCodeVectors<kRows>;
@@ -236,23 +347,58 @@ struct CpuGeneric {
     }
   };
 
-  /// sums += block sums * a_scale * b_scale, for the columns from `column` on.
-  template <int kRows, int kVectors>
-  static void add_block(const TileArgs& args, int64_t block, int column,
-                        const V (&block_sum)[kRows][kVectors], V (&sum)[kRows][kVectors]) {
-    const float* a_scale = args.a_scale + block * args.a_scale_step;
-    const float* b_scale = args.b_scale + block * args.b_scale_step + column;
-    if (!args.b_scale_per_column) b_scale -= column;
-    for (int r = 0; r < kRows; ++r) {
-      const V a = S::splat_from(a_scale + r);
-      const V one = S::mul_f32(a, S::splat_from(b_scale));
-      for (int j = 0; j < kVectors; ++j) {
-        const V scale =
-            args.b_scale_per_column ? S::mul_f32(a, S::load(b_scale + j * kLanes)) : one;
-        sum[r][j] = S::fma_f32(block_sum[r][j], scale, sum[r][j]);
+  template <bool kStream>
+  struct Int8 {
+    static constexpr int kSteps = 1;
+    static constexpr int64_t kQuadBytes = kRowBytes;
+    static constexpr bool kKeepsSums = S::kHasDot;
+    template <int kRows>
+    static constexpr int kVectors =
+        S::kHasDot ? S::template kTileVectors<kRows> : S::template kCodeVectors<kRows>;
+
+    template <int kRows, int kVectors>
+    static void start(const TileArgs& args, int64_t block, V (&block_sum)[kRows][kVectors]) {
+      for (int r = 0; r < kRows; ++r) {
+        const V x = S::splat_from(args.a_start + block * args.a_scale_step + r);
+        for (int j = 0; j < kVectors; ++j) block_sum[r][j] = x;
       }
     }
-  }
+
+    template <int kRows, int kVectors>
+    static void accumulate(const uint32_t* a, const uint8_t* b, int quads,
+                           V (&sum)[kRows][kVectors]) {
+      int quad = 0;
+      do {
+        if (kStream) {
+          for (int byte = 0; byte < kVectors * kVectorBytes; byte += 64) {
+            __builtin_prefetch(b + byte + kPrefetchBytes);
+          }
+        }
+        V y[kRows];
+        for (int r = 0; r < kRows; ++r) y[r] = S::splat_from(a + r);
+        for (int j = 0; j < kVectors; ++j) {
+          const V x = S::load_once(b + j * kVectorBytes);
+          for (int r = 0; r < kRows; ++r) sum[r][j] = S::dot(sum[r][j], x, y[r]);
+        }
+        a += kTileRows;
+        b += kRowBytes;
+      } while (++quad < quads);
+    }
+
+    /// Multiplied, then added: instruction sets without a fused operation give the same bits.
+    template <int kRows, int kVectors>
+    static void add_block(const TileArgs& args, int64_t block, int column,
+                          const V (&block_sum)[kRows][kVectors], V (&sum)[kRows][kVectors]) {
+      const float* b_scale = args.b_scale + block * args.b_scale_step + column;
+      for (int r = 0; r < kRows; ++r) {
+        const V a = S::splat_from(args.a_scale + block * args.a_scale_step + r);
+        for (int j = 0; j < kVectors; ++j) {
+          const V scale = S::mul_f32(a, S::load(b_scale + j * kLanes));
+          sum[r][j] = S::add_f32(sum[r][j], S::mul_f32(S::i32_to_f32(block_sum[r][j]), scale));
+        }
+      }
+    }
+  };
 
   /// From memory even if they are zero: g++ 12 spills what is either loaded or set.
   template <int kRows, int kVectors>
@@ -289,15 +435,13 @@ struct CpuGeneric {
       const int quads = static_cast<int>((args.k - k < kBlock ? args.k - k : kBlock) / kQuad);
       for (int column = 0; column < kPanel; column += kVectors * kLanes) {
         V block_sum[kRows][kVectors];
-        for (auto& row : block_sum) {
-          for (V& x : row) x = S::splat(0);
-        }
+        Source::start(args, k / kBlock, block_sum);
         Source::accumulate(a, b + 4 * column, quads, block_sum);
         if (!kKeepSums) load_sums(args.sums + column, args.first && k == 0, sum);
-        add_block(args, k / kBlock, column, block_sum, sum);
+        Source::add_block(args, k / kBlock, column, block_sum, sum);
         if (!kKeepSums) store_sums(args.sums + column, sum);
       }
-      a += quads * kQuadSteps * kTileRows;
+      a += quads * Source::kSteps * kTileRows;
       b += quads * Source::kQuadBytes;
       k += kBlock;
     } while (k < args.k);
@@ -456,6 +600,10 @@ struct CpuGeneric {
         .tile = tile<Wide>,
         .tile_e4m3 = tile<Codes<Format::kE4m3>>,
         .tile_e5m2 = tile<Codes<Format::kE5m2>>,
+        .int8_pack_b = int8_pack_b,
+        .int8_pack_a = int8_pack_a,
+        .int8_tile = tile<Int8<false>>,
+        .int8_stream = tile<Int8<true>>,
         .finish = finish,
         .score = MqaGeneric<S>::score,
     };

@@ -12,6 +12,14 @@
 // and an addition (scalar, whose fma rounds twice as well); results of different instruction sets
 // differ in rounding.
 //
+// In int8 mode (GemmSpec::int8) blocks of both sides are requantized (int8_table.h), and
+//
+//   s = sum of a * b over the block, in integers;  sum = sum + float(s) * (a_scale * b_scale)
+//
+// where each of the two multiplications and the addition rounds: s is exact, so that all
+// instruction sets give the same bits. The instruction multiplies unsigned bytes of B by signed
+// ones of A; B is stored with 128 added, and s starts at -128 times the sum of the row of A.
+//
 // Layouts. "Wide" is what multiply_add reads: bf16 pairs [k/2][x][2] (avx512bf16) or float32
 // [k][x] (others). k is filled up with zeros to a multiple of kQuad; where k ends inside a block,
 // the block is shorter.
@@ -20,6 +28,8 @@
 //                c0k0 c0k1 c1k0 c1k1 c2k0 c2k1 c3k0 c3k1 c0k2 c0k3 ... c3k3 of four columns c0..c3,
 //                so that one unpack instruction gives pairs in the order of the columns
 //   wide B       x is the column, 64 of them
+//   int8 B       [k/4][64][4] bytes: int8 + 128
+//   int8 A       [k/4][3][4] int8
 //   wide A       x is the row of the tile, 3 of them: a tile is [k/2][3][2] bf16 or [k][3] float32
 //
 // Plain pointers and sizes only: this header is included by translation units that are compiled for
@@ -29,6 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gemm/int8_table.h"
 #include "tensor/types.h"
 
 namespace hadal::gemm {
@@ -40,12 +51,13 @@ inline constexpr int kQuad = 4;
 
 /// One tile over a range of k. `rows` is 1..3; A's layout has room for 3 always.
 struct TileArgs {
-  const void* a = nullptr;  // wide A of the range
-  const void* b = nullptr;  // wide B, or codes of B, of the range
+  const void* a = nullptr;  // wide or int8 A of the range
+  const void* b = nullptr;  // wide or int8 B, or codes of B, of the range
   int rows = 0;
   int64_t k = 0;  // a multiple of kQuad, at least that; the range starts at a block's start
-  const float* a_scale = nullptr;  // [block][3]: a_scale[block * a_scale_step + row]
-  int64_t a_scale_step = 0;        // 3, or 0: the same for every block
+  const float* a_scale = nullptr;    // [block][3]: a_scale[block * a_scale_step + row]
+  int64_t a_scale_step = 0;          // 3, or 0: the same for every block
+  const int32_t* a_start = nullptr;  // int8: where the sums of a block start; as a_scale
   const float* b_scale = nullptr;  // one for all columns, or one per column ([64], 64-byte aligned)
   int64_t b_scale_step = 0;        // floats from one block's to the next's; may be 0
   bool b_scale_per_column = false;
@@ -106,6 +118,18 @@ struct CpuKernels {
   /// From codes of B, widened in registers: for a single tile, bound by memory.
   void (*tile_e4m3)(const TileArgs& args);
   void (*tile_e5m2)(const TileArgs& args);
+
+  /// `k` codes of rows of B, as pack_b() -> int8 B, and the steps of blocks: [block][64].
+  void (*int8_pack_b)(const uint8_t* b, int64_t stride, int rows, int64_t k, const Int8Table& table,
+                      uint8_t* codes, float* steps);
+  /// Rows of A, as pack_a_e4m3() -> int8 A, and of each block and row the step and where sums
+  /// start: [block][3].
+  void (*int8_pack_a)(const uint8_t* const rows[kTileRows], int64_t k, const Int8Table& table,
+                      uint8_t* out, float* steps, int32_t* starts);
+  /// From int8 B; scales are per column.
+  void (*int8_tile)(const TileArgs& args);
+  /// The same for a single tile, bound by memory.
+  void (*int8_stream)(const TileArgs& args);
 
   void (*finish)(const FinishArgs& args);
 

@@ -53,11 +53,12 @@ class Layout {
   Layout() = default;
   Layout(const GemmSpec& spec, const CpuKernels& kernels, const PackedB& b, int threads) {
     const int64_t k = round_up(spec.k, kQuad);
-    tile_bytes = std::max<int64_t>(k * kTileRows * kernels.wide_bytes, 1);
+    wide_bytes = spec.int8 ? 1 : kernels.wide_bytes;
+    tile_bytes = std::max<int64_t>(k * kTileRows * wide_bytes, 1);
     chunk_tiles = std::clamp(kWideABytes / tile_bytes, kChunkTilesMin, kChunkTilesMax);
     chunk_tiles = std::min(chunk_tiles, std::max<int64_t>(TileCursor::tiles_max(spec), 1));
-    k_chunk = std::min(k, kWidePanelBytes / (kPanel * kernels.wide_bytes) / kBlock * kBlock);
-    const bool by_block = is_fp8(spec.a.type) && spec.a.scale.block.cols == kBlock;
+    k_chunk = std::min(k, kWidePanelBytes / (kPanel * wide_bytes) / kBlock * kBlock);
+    const bool by_block = spec.int8 || (is_fp8(spec.a.type) && spec.a.scale.block.cols == kBlock);
     scale_step = by_block ? kTileRows : 0;
     tile_scales = kTileRows * (by_block ? std::max<int64_t>(ceil_div(k, kBlock), 1) : 1);
     sums_floats = chunk_tiles * kTileRows * kPanel;
@@ -67,8 +68,9 @@ class Layout {
     segments = take((chunk_tiles + spec.num_groups) * sizeof(Segment));
     wide_a = take(chunk_tiles * tile_bytes);
     a_scales = take(chunk_tiles * tile_scales * 4);
+    a_starts = take(spec.int8 ? chunk_tiles * tile_scales * 4 : 0);
     const int64_t first = total;
-    wide_b = take(k_chunk * kPanel * kernels.wide_bytes);
+    wide_b = take(spec.int8 ? 0 : k_chunk * kPanel * wide_bytes);
     codes = take(spec.b.packed ? 0 : k_chunk * b.code_bytes);
     b_scales = take(spec.b.packed ? 0 : b.scale_floats * 4);
     sums = take(sums_floats * 4 * b.halves * (item_columns(spec) / kPanel));
@@ -76,9 +78,11 @@ class Layout {
     total += worker_bytes * (threads - 1);
   }
 
+  int64_t wide_bytes = 0;  // of an element of A as tiles read it
   int64_t tile_bytes = 0, tile_scales = 0, scale_step = 0, chunk_tiles = 0, k_chunk = 0;
   int64_t sums_floats = 0;  // of one panel
   int64_t cursor = 0, tiles = 0, segments = 0, wide_a = 0, a_scales = 0;
+  int64_t a_starts = 0;
   int64_t wide_b = 0, codes = 0, b_scales = 0, sums = 0;  // of worker 0
   int64_t worker_bytes = 0, total = 0;
 
@@ -110,8 +114,12 @@ class CpuPlan final : public Plan::Impl {
     const std::byte* next_b;  // packed B that this worker will probably read then, or null
   };
   void widen_a(const Chunk& chunk, int64_t index) const;
+  void rows_of_tile(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride,
+                    const void* (&rows)[kTileRows]) const;
   void widen_rows(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride, int64_t k,
                   void* wide) const;
+  void widen_a_int8(const Chunk& chunk, int64_t index) const;
+  float a_scale(const Chunk& chunk, const Tile& tile, int64_t row, int64_t block) const;
   void multiply(const Chunk& chunk) const;
   const std::byte* packed_panel(const Chunk& chunk, const Segment& s, int64_t half,
                                 int64_t column) const;
@@ -180,6 +188,7 @@ Result<> CpuPlan::run(const GemmArgs& args, gpu::Stream) const {
 }
 
 void CpuPlan::widen_a(const Chunk& chunk, int64_t index) const {
+  if (spec.int8) return widen_a_int8(chunk, index);
   const Tile& tile = chunk.tiles[index];
   std::byte* const wide = chunk.workspace + layout_.wide_a + index * layout_.tile_bytes;
   float* const scales =
@@ -199,26 +208,50 @@ void CpuPlan::widen_a(const Chunk& chunk, int64_t index) const {
   }
   for (int64_t i = 0; i < layout_.tile_scales; ++i) {
     const int64_t row = i % kTileRows, block = i / kTileRows;
-    scales[i] = row < tile.rows ? scale_at(spec.a.scale, chunk.args.a_scale, tile.a_group,
-                                           tile.a_row[row], block * kBlock)
-                                : 0.0f;
+    scales[i] = row < tile.rows ? a_scale(chunk, tile, row, block) : 0.0f;
   }
 }
 
-/// Widens a tile's rows of the matrix at `offset`, in elements.
-void CpuPlan::widen_rows(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride,
-                         int64_t k, void* wide) const {
+/// A tile's rows of the matrix at `offset`, in elements; null behind the last.
+void CpuPlan::rows_of_tile(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride,
+                           const void* (&rows)[kTileRows]) const {
   const int64_t element = spec.a.type == DType::kBf16 ? 2 : 1;
-  const void* rows[kTileRows] = {};
   for (int i = 0; i < tile.rows; ++i) {
     rows[i] = static_cast<const std::byte*>(args.a) + (offset + tile.a_row[i] * stride) * element;
   }
+}
+
+void CpuPlan::widen_rows(const GemmArgs& args, const Tile& tile, int64_t offset, int64_t stride,
+                         int64_t k, void* wide) const {
+  const void* rows[kTileRows] = {};
+  rows_of_tile(args, tile, offset, stride, rows);
   if (spec.a.type == DType::kBf16) {
     kernels_.pack_a_bf16(reinterpret_cast<const Bf16* const*>(rows), k, wide);
     return;
   }
   const auto pack = spec.a.type == DType::kE4m3 ? kernels_.pack_a_e4m3 : kernels_.pack_a_e5m2;
   pack(reinterpret_cast<const uint8_t* const*>(rows), k, wide);
+}
+
+void CpuPlan::widen_a_int8(const Chunk& chunk, int64_t index) const {
+  const Tile& tile = chunk.tiles[index];
+  std::byte* const wide = chunk.workspace + layout_.wide_a + index * layout_.tile_bytes;
+  float* const scales =
+      reinterpret_cast<float*>(chunk.workspace + layout_.a_scales) + index * layout_.tile_scales;
+  int32_t* const starts =
+      reinterpret_cast<int32_t*>(chunk.workspace + layout_.a_starts) + index * layout_.tile_scales;
+  const void* rows[kTileRows] = {};
+  rows_of_tile(chunk.args, tile, tile.a_group * spec.a.group_stride, spec.a.stride, rows);
+  kernels_.int8_pack_a(reinterpret_cast<const uint8_t* const*>(rows), spec.k,
+                       int8_table(spec.a.type), reinterpret_cast<uint8_t*>(wide), scales, starts);
+  for (int64_t i = 0; i < layout_.tile_scales; ++i) {
+    const int64_t row = i % kTileRows, block = i / kTileRows;
+    if (row < tile.rows) scales[i] *= a_scale(chunk, tile, row, block);
+  }
+}
+
+float CpuPlan::a_scale(const Chunk& chunk, const Tile& tile, int64_t row, int64_t block) const {
+  return scale_at(spec.a.scale, chunk.args.a_scale, tile.a_group, tile.a_row[row], block * kBlock);
 }
 
 void CpuPlan::multiply(const Chunk& chunk) const {
@@ -299,7 +332,7 @@ void CpuPlan::run_panel(const Chunk& chunk, const Item& item, const Panel& panel
   const float* scales = reinterpret_cast<const float*>(scratch + layout_.b_scales);
   if (spec.b.packed) {
     scales = reinterpret_cast<const float*>(panel.b + round_up(spec.k, kQuad) * b_.code_bytes);
-  } else {
+  } else if (!spec.int8) {
     panel_scales(spec, b_, chunk.args.b_scale, has_own_b(spec) ? s.group : 0,
                  panel.half * b_.half_rows + panel.column, b_.half_rows - panel.column,
                  reinterpret_cast<float*>(scratch + layout_.b_scales));
@@ -328,7 +361,8 @@ void CpuPlan::run_panel(const Chunk& chunk, const Item& item, const Panel& panel
   }
 }
 
-/// What tiles read of a panel: wide B, or codes where there is one tile.
+/// What tiles read of a panel: wide B, codes where there is one tile, or int8 B, whose scales are
+/// found on the way.
 const void* CpuPlan::widen_b(const Chunk& chunk, const Item& item, const Panel& panel,
                              int64_t k_begin, int64_t length, std::byte* scratch) const {
   const bool fp8 = is_fp8(spec.b.type);
@@ -336,20 +370,29 @@ const void* CpuPlan::widen_b(const Chunk& chunk, const Item& item, const Panel& 
   if (spec.b.packed) {
     b = panel.b + k_begin * b_.code_bytes;
   } else {
+    const int64_t group = has_own_b(spec) ? item.segment->group : 0;
+    const int64_t row = panel.half * b_.half_rows + panel.column;
+    const int64_t rows = b_.half_rows - panel.column;
     std::byte* const codes = scratch + (fp8 ? layout_.codes : layout_.wide_b);
     const Segment& s = *item.segment;
-    const int64_t row = panel.half * b_.half_rows + panel.column;
-    int64_t stride = spec.b.stride;
-    int64_t offset = (has_own_b(spec) ? s.group : 0) * spec.b.group_stride + row * stride + k_begin;
-    if (spec.grouping == Grouping::kKFlat) {
-      stride = s.k_end - s.k_begin;
-      offset = spec.n * s.k_begin + row * stride + k_begin - s.k_begin;
+    if (spec.int8) {
+      panel_int8(
+          spec, kernels_, chunk.args.b, chunk.args.b_scale, group, row, rows, k_begin, length,
+          codes,
+          reinterpret_cast<float*>(scratch + layout_.b_scales) + k_begin / kBlock * b_.scale_step);
+    } else if (spec.grouping == Grouping::kKFlat) {
+      const int64_t stride = s.k_end - s.k_begin;
+      panel_codes(spec, kernels_, chunk.args.b,
+                  spec.n * s.k_begin + row * stride + k_begin - s.k_begin, stride, rows, length,
+                  codes);
+    } else {
+      panel_codes(spec, kernels_, chunk.args.b,
+                  group * spec.b.group_stride + row * spec.b.stride + k_begin, spec.b.stride, rows,
+                  length, codes);
     }
-    panel_codes(spec, kernels_, chunk.args.b, offset, stride, b_.half_rows - panel.column, length,
-                codes);
     b = codes;
   }
-  if (!fp8 || item.tile_end - item.tile_begin == 1) return b;
+  if (!fp8 || spec.int8 || item.tile_end - item.tile_begin == 1) return b;
   const auto widen = spec.b.type == DType::kE4m3 ? kernels_.widen_e4m3 : kernels_.widen_e5m2;
   widen(static_cast<const uint8_t*>(b), round_up(length, kQuad), scratch + layout_.wide_b);
   return scratch + layout_.wide_b;
@@ -361,15 +404,21 @@ void CpuPlan::run_tiles(const Chunk& chunk, const Item& item, const Panel& panel
                         TileArgs args, const float* item_sums) const {
   const bool single = is_fp8(spec.b.type) && item.tile_end - item.tile_begin == 1;
   const auto codes = spec.b.type == DType::kE4m3 ? kernels_.tile_e4m3 : kernels_.tile_e5m2;
-  const auto kernel = single ? codes : kernels_.tile;
+  const auto exact = single ? codes : kernels_.tile;
+  const auto int8 = single ? kernels_.int8_stream : kernels_.int8_tile;
+  const auto kernel = spec.int8 ? int8 : exact;
   const std::byte* const next = static_cast<const std::byte*>(args.next);
   const int64_t next_step = args.next_bytes * ceil_div(args.k, kBlock);
   for (int64_t t = item.tile_begin; t < item.tile_end; ++t) {
     if (item_sums != nullptr) fetch_d(chunk.args, item, chunk.tiles[t]);
     args.a = chunk.workspace + layout_.wide_a + t * layout_.tile_bytes +
-             k_begin * kTileRows * kernels_.wide_bytes;
+             k_begin * kTileRows * layout_.wide_bytes;
     args.a_scale = reinterpret_cast<const float*>(chunk.workspace + layout_.a_scales) +
                    t * layout_.tile_scales + k_begin / kBlock * layout_.scale_step;
+    if (spec.int8) {
+      args.a_start = reinterpret_cast<const int32_t*>(chunk.workspace + layout_.a_starts) +
+                     t * layout_.tile_scales + k_begin / kBlock * layout_.scale_step;
+    }
     args.rows = chunk.tiles[t].rows;
     args.sums = panel.sums + (t - item.tile_begin) * kTileRows * kPanel;
     if (next != nullptr) args.next = next + (t - item.tile_begin) * next_step;
@@ -469,11 +518,12 @@ constexpr double kWidenRows = 5;
 // What one core reads from DRAM; the model does not measure it, because that takes milliseconds.
 constexpr double kReadBytesPerS = 25e9;
 
-double measure_tile_flops_per_s(const CpuKernels& kernels) {
+double measure_tile_flops_per_s(const CpuKernels& kernels, bool int8) {
   constexpr int64_t kDepth = 512;  // all in the first two levels of cache
   struct alignas(64) Memory {
     std::byte a[kDepth * kTileRows * 4], b[kDepth * kPanel * 4];
-    float sums[kTileRows * kPanel], scale[16];
+    float sums[kTileRows * kPanel], scale[kPanel];
+    int32_t start[kTileRows];
   };
   const auto memory = std::make_unique<Memory>();
   const TileArgs args{.a = memory->a,
@@ -481,14 +531,16 @@ double measure_tile_flops_per_s(const CpuKernels& kernels) {
                       .rows = kTileRows,
                       .k = kDepth,
                       .a_scale = memory->scale,
+                      .a_start = memory->start,
                       .b_scale = memory->scale,
+                      .b_scale_per_column = int8,
                       .sums = memory->sums,
                       .first = true};
   RealClock clock;
   int64_t best_ns = std::numeric_limits<int64_t>::max();
   for (int i = 0; i < 8; ++i) {
     const int64_t start = clock.now_ns();
-    kernels.tile(args);
+    (int8 ? kernels.int8_tile : kernels.tile)(args);
     best_ns = std::min(best_ns, std::max<int64_t>(clock.now_ns() - start, 1));
   }
   return 2e9 * kTileRows * kPanel * kDepth / static_cast<double>(best_ns);
@@ -501,17 +553,19 @@ PlanInfo describe(const GemmSpec& spec, const CpuMachine& machine) {
   const int64_t halves = spec.d.activation == Activation::kSwiglu ? 2 : 1;
   const int64_t panels = ceil_div(columns(spec), kPanel) * halves;
   const int64_t tiles = ceil_div(spec.expected_rows, kTileRows);
-  PlanInfo info{.backend = fmt::format("cpu {}, {} threads", machine.isa, machine.threads),
-                .kernel = fmt::format("{} x {} tiles, {}", kTileRows, kPanel,
-                                      spec.b.packed ? "packed B" : "B packed on the way"),
-                .tile_m = kTileRows,
-                .tile_n = kPanel,
-                .tile_k = kBlock,
-                .tiles = tiles * panels,
-                .waves = static_cast<double>(panels) / machine.threads,
-                .flops = work.flops,
-                .bytes = work.bytes};
-  const double compute_us = 1e6 * work.flops / (machine.flops_per_s * machine.threads);
+  PlanInfo info{
+      .backend = fmt::format("cpu {}, {} threads", machine.isa, machine.threads),
+      .kernel = fmt::format("{} x {} tiles{}, {}", kTileRows, kPanel, spec.int8 ? " of int8" : "",
+                            spec.b.packed ? "packed B" : "B packed on the way"),
+      .tile_m = kTileRows,
+      .tile_n = kPanel,
+      .tile_k = kBlock,
+      .tiles = tiles * panels,
+      .waves = static_cast<double>(panels) / machine.threads,
+      .flops = work.flops,
+      .bytes = work.bytes};
+  const double rate = spec.int8 ? machine.int8_ops_per_s : machine.flops_per_s;
+  const double compute_us = 1e6 * work.flops / (rate * machine.threads);
   const double memory_us = 1e6 * work.bytes / (kReadBytesPerS * machine.threads);
   info.limit_us = std::max(compute_us, memory_us);
   // Rows fill up the last tile, columns the last panel and threads the last round of items; many
@@ -520,7 +574,8 @@ PlanInfo describe(const GemmSpec& spec, const CpuMachine& machine) {
   const double fill = static_cast<double>(tiles * kTileRows) / rows *
                       static_cast<double>(panels * kPanel) /
                       std::max(1.0, static_cast<double>(spec.n));
-  const double widen = is_fp8(spec.b.type) && tiles > 1 ? 1 + kWidenRows / rows : 1;
+  const bool widens = is_fp8(spec.b.type) && !(spec.int8 && spec.b.packed) && tiles > 1;
+  const double widen = widens ? 1 + kWidenRows / rows : 1;
   info.predicted_us = std::max(compute_us * std::max(fill, 1.0) * widen, memory_us);
   return info;
 }

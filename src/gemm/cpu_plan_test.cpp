@@ -100,16 +100,17 @@ TEST_P(CpuPlan, ARowDoesNotDependOnTheOthers) {
 
 TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
   const Context context = cpu_context(GetParam(), 1);
-  for (const int64_t m : {2, 7}) {
-    Case c{.name = "nan", .spec = {.m = m, .n = 72, .k = 200}, .fill = Fill::kNormal};
+  for (const int64_t m : {2, 7, -2, -7}) {
+    Case c{.name = "nan", .spec = {.m = std::abs(m), .n = 72, .k = 200}, .fill = Fill::kNormal};
     c.spec.d.type = DType::kF32;
+    c.spec.int8 = m < 0;
     Result<CaseData> data = make_data(c, 4);
     ASSERT_TRUE(data);
     data->a[1 * 200 + 150] = std::byte{0x7f};
     data->b[65 * 200 + 3] = std::byte{0xff};
     ASSERT_TRUE(run_case(context, c, *data));
     const auto* d = reinterpret_cast<const float*>(data->d.data());
-    for (int64_t row = 0; row < m; ++row) {
+    for (int64_t row = 0; row < c.spec.m; ++row) {
       for (int64_t column = 0; column < 72; ++column) {
         EXPECT_EQ(std::isnan(d[row * 72 + column]), row == 1 || column == 65) << row << column;
       }
@@ -117,12 +118,84 @@ TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
   }
 }
 
-TEST(CpuPlanErrors, ModesThatDoNotExistAreRefused) {
+// ---------------------------------------------------------------- int8 mode
+
+TEST_P(CpuPlan, Int8KeepsItsBoundOnEveryCase) {
+  const Context context = cpu_context(GetParam(), 1);
+  for (const Case& c : int8_cases()) {
+    Result<CaseData> data = make_data(c, 1);
+    ASSERT_TRUE(data) << c.name << ": " << data.error().message;
+    const Result<> done = run_case(context, c, *data);
+    ASSERT_TRUE(done) << c.name << ": " << done.error().message;
+    const Verdict verdict = judge(c, *data, 0x1p-20);
+    EXPECT_TRUE(verdict.ok) << c.name << ": " << verdict.problem;
+  }
+}
+
+// What follows the sums is the same too, but for the portable fma of C and SiLU, which rounds
+// twice.
+TEST_P(CpuPlan, Int8GivesTheSameBitsForAnyIsaThreadsAndPacking) {
+  const Context best = cpu_context(cpu::detect(), 1), four = cpu_context(GetParam(), 4);
+  int seen = 0;
+  for (const Case& c : int8_cases()) {
+    const bool portable = GetParam() == cpu::Isa::kScalar;
+    const bool fused = c.spec.d.accumulate || c.spec.d.activation != Activation::kNone;
+    if (++seen % 3 != 0 || (portable && fused)) continue;
+    Result<CaseData> data = make_data(c, 2);
+    ASSERT_TRUE(data);
+    CaseData plain = *data, packed = *data;
+    ASSERT_TRUE(run_case(best, c, *data));
+    ASSERT_TRUE(run_case(four, c, plain));
+    ASSERT_TRUE(run_case(four, c, packed, true));
+    EXPECT_TRUE(data->d == plain.d && data->d_scale == plain.d_scale) << c.name;
+    EXPECT_TRUE(data->d == packed.d && data->d_scale == packed.d_scale) << c.name << ", packed";
+  }
+}
+
+// The codes against the dequantized product; 4.5e-5 is what two roundings to 127 steps cost where
+// the largest of 128 normal values is about 2.6.
+TEST_P(CpuPlan, Int8IsAsNearAsItsErrorsPredict) {
+  const Context context = cpu_context(GetParam(), 1);
+  Case c{
+      .name = "near", .spec = {.m = 48, .n = 128, .k = 2048, .int8 = true}, .fill = Fill::kNormal};
+  c.spec.d.type = DType::kF32;
+  Result<CaseData> data = make_data(c, 5);
+  ASSERT_TRUE(data);
+  ASSERT_TRUE(run_case(context, c, *data));
+  const Verdict verdict = judge(c, *data, 0x1p-20);
+  EXPECT_TRUE(verdict.ok) << verdict.problem;
+  EXPECT_GT(verdict.calc_diff, 2e-5);
+  EXPECT_LT(verdict.calc_diff, 7e-5);
+}
+
+TEST_P(CpuPlan, Int8RowsDoNotDependOnOthers) {
+  const Context context = cpu_context(GetParam(), 2);
+  const int64_t n = 136, k = 7168;
+  Case c{.name = "rows", .spec = {.m = 200, .n = n, .k = k, .int8 = true}, .fill = Fill::kNormal};
+  c.spec.d.type = DType::kF32;
+  Result<CaseData> whole = make_data(c, 3);
+  ASSERT_TRUE(whole);
+  ASSERT_TRUE(run_case(context, c, *whole));
+  for (const int64_t m : {1, 2, 3, 5, 64, 199}) {
+    c.spec.m = m;
+    CaseData part = *whole;
+    part.d.assign(m * n * 4, std::byte{0});
+    ASSERT_TRUE(run_case(context, c, part));
+    EXPECT_EQ(std::memcmp(part.d.data(), whole->d.data(), part.d.size()), 0) << m << " rows";
+  }
+}
+
+TEST(CpuPlanErrors, Int8WantsFp8) {
   const Result<Context> context = Context::cpu();
   ASSERT_TRUE(context);
-  const Result<Plan> plan = context->plan({.m = 8, .n = 8, .k = 128, .int8 = true});
+  const Result<Plan> plan = context->plan({.m = 8,
+                                           .n = 8,
+                                           .k = 128,
+                                           .a = {.type = DType::kBf16},
+                                           .b = {.type = DType::kBf16},
+                                           .int8 = true});
   ASSERT_FALSE(plan);
-  EXPECT_EQ(plan.error().message, "int8 is set; there is no such mode yet");
+  EXPECT_EQ(plan.error().message, "int8 is set; a and b must be FP8");
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuPlan, testing::ValuesIn(cpu::kAllIsas), cpu::IsaName());

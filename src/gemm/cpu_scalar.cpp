@@ -68,6 +68,15 @@ struct Portable {
   static V mul_f32(V a, V b) { return bits(f32(a) * f32(b)); }
   static V div_f32(V a, V b) { return bits(f32(a) / f32(b)); }
   static V fma_f32(V a, V b, V c) { return bits(f32(a) * f32(b) + f32(c)); }
+  static V i32_to_f32(V x) { return bits(__builtin_convertvector(reinterpret_cast<Signed>(x), F)); }
+  static constexpr bool kHasDot = false;
+  static V dot(V sum, V u, V s) {
+    const Signed x = reinterpret_cast<Signed>(s);
+    sum += (u & 0xff) * reinterpret_cast<V>(x << 24 >> 24);
+    sum += (u >> 8 & 0xff) * reinterpret_cast<V>(x << 16 >> 24);
+    sum += (u >> 16 & 0xff) * reinterpret_cast<V>(x << 8 >> 24);
+    return sum + (u >> 24) * reinterpret_cast<V>(x >> 24);
+  }
   static V multiply_add(V sum, V a, V b) { return fma_f32(a, b, sum); }
   static V max_f32_or_nan(V a, V b) { return select(reinterpret_cast<V>(f32(a) > f32(b)), a, b); }
   static V min_f32_or_nan(V a, V b) { return select(reinterpret_cast<V>(f32(a) < f32(b)), a, b); }

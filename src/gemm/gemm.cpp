@@ -114,7 +114,8 @@ Result<Context> Context::cpu(const CpuOptions& options) {
       std::make_unique<ThreadPool>(ThreadPool::Options{.threads = options.threads, .name = "gemm"});
   impl->machine = {.isa = std::string(hadal::cpu::name(isa)),
                    .threads = impl->pool->size(),
-                   .flops_per_s = measure_tile_flops_per_s(*impl->kernels)};
+                   .flops_per_s = measure_tile_flops_per_s(*impl->kernels, false),
+                   .int8_ops_per_s = measure_tile_flops_per_s(*impl->kernels, true)};
   return Context(std::move(impl));
 }
 
@@ -129,7 +130,6 @@ Result<Plan> Context::plan(const GemmSpec& given) const {
   if (impl_->device != nullptr) {
     return Plan(TRY(plan_gpu(spec, impl_->device)));
   }
-  if (spec.int8) return fail(Code::kUnsupported, "int8 is set; there is no such mode yet");
   return Plan(TRY(plan_cpu(spec, *impl_->kernels, *impl_->pool, impl_->machine)));
 }
 
@@ -160,12 +160,17 @@ Result<> Context::pack_b(const GemmSpec& given, const void* b, const void* b_sca
     for (int64_t i = begin; i < end; ++i) {
       const int64_t group = i / panels, half = i % panels / layout.panels;
       const int64_t row = i % layout.panels * kPanel;
+      const int64_t first = half * layout.half_rows + row, rows = layout.half_rows - row;
       std::byte* const out = packed.data() + i * layout.panel_bytes;
-      const int64_t first = half * layout.half_rows + row;
+      float* const scales =
+          reinterpret_cast<float*>(out + round_up(spec.k, kQuad) * layout.code_bytes);
+      if (spec.int8) {
+        panel_int8(spec, *impl_->kernels, b, b_scale, group, first, rows, 0, spec.k, out, scales);
+        continue;
+      }
       panel_codes(spec, *impl_->kernels, b, group * spec.b.group_stride + first * spec.b.stride,
-                  spec.b.stride, layout.half_rows - row, spec.k, out);
-      panel_scales(spec, layout, b_scale, group, first, layout.half_rows - row,
-                   reinterpret_cast<float*>(out + round_up(spec.k, kQuad) * layout.code_bytes));
+                  spec.b.stride, rows, spec.k, out);
+      panel_scales(spec, layout, b_scale, group, first, rows, scales);
     }
   });
   return {};

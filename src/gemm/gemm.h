@@ -20,6 +20,19 @@
 // Hopper's tensor cores need, because they keep about 14 bits of a sum). A NaN code makes what it
 // touches NaN; what lies beyond m, n and k is never read.
 //
+// int8 mode (GemmSpec::int8; CPU, FP8 operands) is faster and less exact. Each row of A and of B is
+// requantized in blocks of 128 along k, to integers of -127 to 127 times a step, which is the
+// block's largest magnitude over 127. A value a' so made is within half a step of a, that is within
+// e_a = amax(a) / 254. As a' b' - a b = a (b' - b) + (a' - a) b + (a' - a) (b' - b), a block has
+//
+//   |sum a' b' - sum a b| <= e_b sum |a| + e_a sum |b| + 128 e_a e_b
+//
+// and D, before its activation, alpha times the sum of that over the blocks, and float32 roundings.
+// Of N(0, 1) data the result is about 0.9 % off (calc_diff 4.5e-5), where FP8 itself costs 3.7 %
+// (6.8e-4). Integer sums are exact, so all instruction sets agree in every bit of the sums. The
+// step of a block with a NaN is NaN: the same elements of D become NaN as in the exact mode. An
+// infinite code (e5m2) acts as a NaN.
+//
 // Same bits. A plan gives the same bits every time, with any number of threads. On the CPU each row
 // of D also does not depend on the other rows or on m, nor on whether B is packed. On a GPU that
 // holds if GemmSpec::batch_invariant is set; else tiles, and with them the order of split sums, may
@@ -125,7 +138,7 @@ struct GemmSpec {
                               // a[rows[r]], with its scales; 0: nothing is gathered
 
   bool batch_invariant = false;
-  bool int8 = false;  // requantize to int8: not built yet, refused with kUnsupported
+  bool int8 = false;  // int8 mode; packed B is then packed for it
 };
 
 struct GemmArgs {

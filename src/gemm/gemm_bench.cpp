@@ -81,12 +81,31 @@ double burn_bf16(int64_t iterations) {
   return static_cast<double>(iterations) * 24 * 16 * 4;
 }
 
-/// FLOP/s of all threads, over about 2 ms.
-double peak_rate() {
+/// The same of vpdpbusd.
+double burn_int8(int64_t iterations) {
+#if defined(__x86_64__)
+  int64_t n = iterations;
+  asm volatile(
+      "1:\n"
+      ".irp r, 8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+      "vpdpbusd %%zmm0, %%zmm1, %%zmm\\r\n"
+      ".endr\n"
+      "dec %0\n"
+      "jnz 1b\n"
+      "vzeroupper\n"
+      : "+r"(n)
+      :
+      : "cc", "xmm0", "xmm1", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+#endif
+  return static_cast<double>(iterations) * 24 * 16 * 8;
+}
+
+/// Operations per second of all threads, over about 2 ms.
+double peak_rate(double (*burn)(int64_t) = burn_bf16) {
   std::vector<double> flop(pool().size());
   const double time = seconds([&] {
     pool().parallel_for(pool().size(), [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) flop[i] = burn_bf16(250'000 / 3);
+      for (int64_t i = begin; i < end; ++i) flop[i] = burn(250'000 / 3);
     });
   });
   double total = 0;
@@ -130,8 +149,12 @@ double read_rate(const std::byte* data, size_t size) {
 
 /// Inputs of a product with packed weights; `copies` of these, so that none stays in a cache.
 struct Inputs {
-  Inputs(int64_t m, int64_t n, int64_t k, int copies)
-      : spec{.m = m, .n = n, .k = k, .b = {.scale = {.block = kPer128x128}, .packed = true}},
+  Inputs(int64_t m, int64_t n, int64_t k, int copies, bool int8 = false)
+      : spec{.m = m,
+             .n = n,
+             .k = k,
+             .b = {.scale = {.block = kPer128x128}, .packed = true},
+             .int8 = int8},
         context(*Context::cpu({.threads = num_threads()})),
         plan(*context.plan(spec)),
         b_bytes(round_up(*context.packed_b_bytes(spec), 4096)),
@@ -260,6 +283,31 @@ void many_rows(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
   state.counters["over_onednn_with_dequantizing"] = median(over_dequantizing);
 }
 
+/// int8 mode against vpdpbusd alone, and against the exact mode.
+void int8_mode(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
+  if (!cpu::has(cpu::Isa::kAvx512Bf16)) return state.SkipWithError("needs AVX-512 VNNI");
+  Inputs exact(m, n, k, 1), int8(m, n, k, 1, true);
+  for (const Inputs* inputs : {&exact, &int8}) {
+    if (!inputs->problem.empty()) return state.SkipWithError(inputs->problem.c_str());
+  }
+  const double ops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  std::vector<double> rate, of_peak, over_exact;
+  for ([[maybe_unused]] auto _ : state) {
+    for (int i = 0; i < 5; ++i) {
+      const double peak = peak_rate(burn_int8);
+      const double mine = seconds([&] { int8.run(0); });
+      const double peak_after = peak_rate(burn_int8);
+      const double slow = seconds([&] { exact.run(0); });
+      rate.push_back(ops / mine);
+      of_peak.push_back(ops / mine / std::max(peak, peak_after));
+      over_exact.push_back(slow / mine);
+    }
+  }
+  state.counters["GOP/s"] = 1e-9 * median(rate);
+  state.counters["of_peak_limit"] = median(of_peak);
+  state.counters["over_exact"] = median(over_exact);
+}
+
 void few_rows(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
   if (!cpu::has(cpu::Isa::kAvx512Bf16)) return state.SkipWithError("needs AVX-512 BF16");
   const int copies = static_cast<int>(ceil_div(192 << 20, n * k));  // six times a 32 MB L3
@@ -298,7 +346,10 @@ void add_benchmarks() {
         ->Unit(benchmark::kMillisecond);
   };
   for (const Shape& s : kShapes) {
-    for (const int64_t m : {96, 128, 384}) add("many_rows", many_rows, m, s);
+    for (const int64_t m : {96, 128, 384}) {
+      add("many_rows", many_rows, m, s);
+      add("int8", int8_mode, m, s);
+    }
   }
   add("many_rows", many_rows, 4096, {2112, 7168});
   add("many_rows", many_rows, 4096, {576, 7168});

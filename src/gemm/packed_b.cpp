@@ -12,7 +12,12 @@ PackedB::PackedB(const GemmSpec& spec, const CpuKernels& kernels) {
   half_rows = spec.n / halves;
   panels = ceil_div(half_rows, kPanel);
   const int64_t k = round_up(spec.k, kQuad);
-  if (!is_fp8(spec.b.type)) {
+  if (spec.int8) {
+    code_bytes = kPanel;
+    scale_per_column = true;
+    scale_step = kPanel;
+    scale_floats = ceil_div(k, kBlock) * kPanel;
+  } else if (!is_fp8(spec.b.type)) {
     code_bytes = kPanel * kernels.wide_bytes;
     scale_floats = 1;
   } else {
@@ -52,6 +57,24 @@ void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b,
                    static_cast<uint8_t*>(out));
   } else {
     kernels.pack_b_bf16(static_cast<const Bf16*>(b) + offset, stride, rows, k, out);
+  }
+}
+
+void panel_int8(const GemmSpec& spec, const CpuKernels& kernels, const void* b, const void* b_scale,
+                int64_t group, int64_t first_row, int64_t num_rows, int64_t k_begin, int64_t k,
+                void* codes, float* scales) {
+  const int64_t offset = group * spec.b.group_stride + first_row * spec.b.stride + k_begin;
+  const int rows = static_cast<int>(std::min<int64_t>(num_rows, kPanel));
+  kernels.int8_pack_b(static_cast<const uint8_t*>(b) + offset, spec.b.stride, rows, k,
+                      int8_table(spec.b.type), static_cast<uint8_t*>(codes), scales);
+  for (int64_t done = 0; done < k; done += kBlock, scales += kPanel) {
+    float scale = 0;
+    for (int row = 0; row < rows; ++row) {
+      if (row == 0 || (first_row + row) % spec.b.scale.block.rows == 0) {
+        scale = scale_at(spec.b.scale, b_scale, group, first_row + row, k_begin + done);
+      }
+      scales[row] *= scale;
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/threads.h"
 #include "gemm/gemm.h"
+#include "gemm/int8_table.h"
 
 namespace hadal::gemm {
 
@@ -28,8 +29,9 @@ struct CpuMachine {
   std::string isa;
   int threads = 1;
   double flops_per_s = 0;  // of one thread inside a tile, measured when the context was made
+  double int8_ops_per_s = 0;
 };
-double measure_tile_flops_per_s(const CpuKernels& kernels);
+double measure_tile_flops_per_s(const CpuKernels& kernels, bool int8);
 
 struct Context::Impl {
   std::unique_ptr<ThreadPool> pool;     // CPU
@@ -51,7 +53,7 @@ Result<std::shared_ptr<const Plan::Impl>> plan_gpu(const GemmSpec& spec, gpu::De
                                                    std::string_view kernel = {});
 
 /// Packed B: for each group, each half (SwiGLU has two) and each panel of 64 rows, the codes (wide
-/// values for bf16) of all k, then the panel's scales.
+/// values for bf16, int8 in int8 mode) of all k, then the panel's scales.
 struct PackedB {
   PackedB() = default;
   PackedB(const GemmSpec& spec, const CpuKernels& kernels);
@@ -77,5 +79,13 @@ void panel_scales(const GemmSpec& spec, const PackedB& layout, const void* b_sca
 /// rows are `stride` apart, both in elements.
 void panel_codes(const GemmSpec& spec, const CpuKernels& kernels, const void* b, int64_t offset,
                  int64_t stride, int64_t num_rows, int64_t k, void* out);
+/// Both in int8 mode: codes of that range of k, which starts with a block, and the range's scales.
+void panel_int8(const GemmSpec& spec, const CpuKernels& kernels, const void* b, const void* b_scale,
+                int64_t group, int64_t first_row, int64_t num_rows, int64_t k_begin, int64_t k,
+                void* codes, float* scales);
+
+inline const Int8Table& int8_table(DType type) {
+  return type == DType::kE4m3 ? kInt8OfE4m3 : kInt8OfE5m2;
+}
 
 }  // namespace hadal::gemm

@@ -35,6 +35,7 @@ std::vector<double> decode(const GemmSpec& spec, const OperandSpec& x, const voi
   return out;
 }
 
+constexpr double kSiluSlope = 1.1;  // at most, of either sign
 double silu(double x) {
   return x / (1 + std::exp(-x));
 }
@@ -139,6 +140,25 @@ Result<std::vector<RowUse>> rows_of(const GemmSpec& spec, const int32_t* groups,
   return std::move(out.list());
 }
 
+// The bound of gemm.h, of a range of k.
+double Oracle::requantization_error(const std::vector<double>& b, int64_t k_begin,
+                                    int64_t k_end) const {
+  double error = 0;
+  for (int64_t begin = k_begin; begin < k_end; begin += kPer1x128.cols) {
+    const int64_t end = std::min(begin + kPer1x128.cols, k_end);
+    double a_sum = 0, b_sum = 0, a_max = 0, b_max = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      a_sum += std::abs(a_[k]);
+      b_sum += std::abs(b[k]);
+      a_max = std::max(a_max, std::abs(a_[k]));
+      b_max = std::max(b_max, std::abs(b[k]));
+    }
+    const double a_off = a_max / 254, b_off = b_max / 254;
+    error += b_off * a_sum + a_off * b_sum + static_cast<double>(end - begin) * a_off * b_off;
+  }
+  return error;
+}
+
 // alpha * A B + bias, for row n of B.
 Exact Oracle::before_activation(const RowUse& row, int64_t n) {
   if (const int64_t key = row.a_group * rows_of_a(spec_) + row.a_row; key != a_key_) {
@@ -157,8 +177,10 @@ Exact Oracle::before_activation(const RowUse& row, int64_t n) {
     sum.value += a_[k] * b[k];
     sum.magnitude += std::abs(a_[k] * b[k]);
   }
+  if (spec_.int8) sum.int8_error = requantization_error(b, row.k_begin, row.k_end);
   sum.value *= args_.alpha;
   sum.magnitude *= std::abs(args_.alpha);
+  sum.int8_error *= std::abs(args_.alpha);
   if (spec_.d.bias) {
     const double bias = args_.bias[row.group * spec_.n + n];
     sum.value += bias;
@@ -175,11 +197,14 @@ Exact Oracle::at(const RowUse& row, int64_t column) {
     c = args_.beta * element(spec_.d.c_type, args_.c, offset + column);
   }
   switch (spec_.d.activation) {
-    case Activation::kNone: return {x.value + c, x.magnitude + std::abs(c)};
-    case Activation::kSilu: return {silu(x.value + c), x.magnitude + std::abs(c)};
+    case Activation::kNone: return {x.value + c, x.magnitude + std::abs(c), x.int8_error};
+    case Activation::kSilu:
+      return {silu(x.value + c), x.magnitude + std::abs(c), kSiluSlope * x.int8_error};
     case Activation::kSwiglu: {
       const Exact up = before_activation(row, spec_.n / 2 + column);
-      return {silu(x.value) * up.value, x.magnitude * (1 + up.magnitude)};
+      const double gate = silu(x.value), gate_error = kSiluSlope * x.int8_error;
+      return {gate * up.value, x.magnitude * (1 + up.magnitude),
+              std::abs(gate) * up.int8_error + gate_error * (std::abs(up.value) + up.int8_error)};
     }
   }
   return {};

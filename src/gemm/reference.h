@@ -25,8 +25,9 @@ Result<std::vector<RowUse>> rows_of(const GemmSpec& spec, const int32_t* groups,
                                     const int32_t* rows);
 
 struct Exact {
-  double value = 0;      // of D before it is rounded to its type (and before fresh scales)
-  double magnitude = 0;  // sum of the magnitudes of all terms, for error bounds
+  double value = 0;       // of D before it is rounded to its type (and before fresh scales)
+  double magnitude = 0;   // sum of the magnitudes of all terms, for error bounds
+  double int8_error = 0;  // what int8 mode may add to the error of a float32 sum; else 0
 };
 
 /// Computes elements of one product, in any order; fastest row by row. `spec` is resolved; pointers
@@ -38,6 +39,7 @@ class Oracle {
 
  private:
   Exact before_activation(const RowUse& row, int64_t n);
+  double requantization_error(const std::vector<double>& b, int64_t k_begin, int64_t k_end) const;
 
   const GemmSpec& spec_;
   const GemmArgs args_;

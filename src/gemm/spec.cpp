@@ -130,6 +130,7 @@ Result<> check_grouping(const GemmSpec& spec) {
     return bad(fmt::format("k is {}; with groups along k it must be a multiple of 128", spec.k));
   }
   if (spec.grouping == Grouping::kK) return {};
+  if (spec.int8) return bad("int8 is set; flat groups have no such mode");
   for (const auto& [name, x] : {std::pair("a", &spec.a), std::pair("b", &spec.b)}) {
     if (x->packed) return bad(fmt::format("{}.packed is set; flat groups cannot be packed", name));
     if (x->stride == 0 || x->stride == spec.k) continue;

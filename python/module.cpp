@@ -34,7 +34,7 @@ namespace py = pybind11;
 using hadal::python::unwrap;
 
 namespace hadal::gemm {
-void bind_gemm(py::module_ module);  // NOLINT(misc-use-internal-linkage): gemm.cpp
+void bind_gemm(py::module_ module);        // NOLINT(misc-use-internal-linkage): gemm.cpp
 void bind_mqa_logits(py::module_ module);  // NOLINT(misc-use-internal-linkage): mqa_logits.cpp
 }  // namespace hadal::gemm
 

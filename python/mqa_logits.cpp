@@ -1,5 +1,4 @@
 // hadal.gemm: the scores of the lightning indexer over numpy arrays, with DeepGEMM's names.
-#include "gemm/mqa_logits.h"
 
 #include <cstdlib>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "gemm/gemm.h"
 #include "unwrap.h"
 
 namespace py = pybind11;

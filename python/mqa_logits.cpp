@@ -1,5 +1,4 @@
 // hadal.gemm: the scores of the lightning indexer over numpy arrays, with DeepGEMM's names.
-#include "gemm/mqa_logits.h"
 
 #include <cstdlib>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "gemm/gemm.h"
 #include "unwrap.h"
 
 namespace py = pybind11;

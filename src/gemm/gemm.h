@@ -38,6 +38,9 @@
 // holds if GemmSpec::batch_invariant is set; else tiles, and with them the order of split sums, may
 // be chosen by m.
 //
+// The scores of the lightning indexer are computed in the same contexts: mqa_logits.h, which is a
+// part of this header.
+//
 // Threads. A Context and a Plan may be used from any number of threads. Two runs at the same time
 // need two workspaces.
 #pragma once
@@ -50,6 +53,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "gemm/mqa_logits.h"
 #include "gpu/gpu.h"
 #include "tensor/quantize.h"
 #include "tensor/types.h"
@@ -197,9 +201,6 @@ struct CpuOptions {
   int threads = 0;                          // 0: all cores that this process may use
   std::optional<hadal::cpu::Isa> isa = {};  // empty: the best of this machine
 };
-
-struct MqaSpec;  // mqa_logits.h
-class MqaPlan;
 
 class Context {
  public:

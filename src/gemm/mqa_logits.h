@@ -34,10 +34,13 @@
 #include <span>
 
 #include "base/error.h"
-#include "gemm/gemm.h"
+#include "gpu/gpu.h"
 #include "tensor/types.h"
 
 namespace hadal::gemm {
+
+class Context;  // gemm.h, which includes this header
+struct PlanInfo;
 
 struct MqaSpec {
   int64_t queries = 0;       // paged: requests * next_n

@@ -426,7 +426,7 @@ void bind_gemm(py::module_ module) {  // NOLINT(misc-use-internal-linkage): modu
       py::arg("stream") = none, py::arg("device") = none,
       "For each group, a and b over its ks[g] columns (multiples of 128), plus c, into d\n"
       "[groups][m][n]; None: new, float32. Codes are [m][k] and [n][k], or, as DeepGEMM has them,\n"
-      "flat: the groups' own [m][ks[g]], one behind the other; that on the CPU only. Scales are\n"
+      "flat: the groups' own [m][ks[g]], one behind the other. Scales are\n"
       "[m][k / 128] and [n][k / 128]. grouped_layout, DeepGEMM's copy of ks, is not read.");
   module.def(
       "per_token_cast_to_fp8",

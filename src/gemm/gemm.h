@@ -123,7 +123,7 @@ enum class Grouping : uint8_t {
   kK,          // A [m][K], B [n][K], D [G][m][n]: group g multiplies k in [ends[g-1], ends[g]).
        // spec.k is K, the capacity; ends are multiples of 128. Groups without k give beta * C.
   kKFlat,  // as kK, but each group's A is a matrix [m][k_g] of its own, one behind the other (it
-           // starts at element m * ends[g-1]), and B likewise. Scales as for kK. CPU only.
+           // starts at element m * ends[g-1]), and B likewise. Scales as for kK.
 };
 
 struct GemmSpec {

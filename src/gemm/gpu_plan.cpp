@@ -136,6 +136,7 @@ bool fits(const GemmSpec& spec, const GpuKernel& kernel) {
   if (kernel.one_scale && !has_one_scale(spec, kernel)) return false;
   // What a row sums must not depend on how many others there are.
   if (kernel.split > 1 && spec.batch_invariant) return false;
+  if (kernel.share() > 1 && spec.grouping == Grouping::kKFlat) return false;
   const bool swiglu = spec.d.activation == Activation::kSwiglu;
   if (kernel.gated) return swiglu;
   return !swiglu || !(kernel.swap || kernel.fresh);
@@ -220,6 +221,7 @@ class GpuPlan : public Plan::Impl {
     p.own_a = has_own_a(spec);
     p.own_b = has_own_b(spec);
     p.own_d = has_own_d(spec);
+    p.flat = spec.grouping == Grouping::kKFlat;
     p.division = division_of(spec.grouping);
     p.d_type = number_of(spec.d.type);
     p.c_type = number_of(spec.d.c_type);
@@ -249,6 +251,7 @@ class GpuPlan : public Plan::Impl {
 
   Result<gpu::TensorMap> encode(const OperandSpec& x, const void* data, int64_t rows,
                                 int64_t groups, int64_t box_rows) const {
+    if (spec.grouping == Grouping::kKFlat) return encode_flat(data, rows);
     const auto stride = static_cast<uint64_t>(x.stride * element_);
     const auto group_stride = static_cast<uint64_t>(x.group_stride * element_);
     return device_->encode(
@@ -259,6 +262,20 @@ class GpuPlan : public Plan::Impl {
                   static_cast<uint64_t>(groups)},
          .strides_bytes = {stride, groups > 1 ? group_stride : stride},
          .box = {static_cast<uint32_t>(128 / element_), static_cast<uint32_t>(box_rows), 1},
+         .swizzle = gpu::Swizzle::k128});
+  }
+
+  /// The groups' matrices as lines of 128 bytes; k and each group's part of it are multiples of
+  /// 128.
+  Result<gpu::TensorMap> encode_flat(const void* data, int64_t rows) const {
+    const int64_t depth = 128 / element_;
+    return device_->encode(
+        {.address = reinterpret_cast<gpu::Address>(data),
+         .element = element_ == 1 ? gpu::Element::kU8 : gpu::Element::kBf16,
+         .rank = 3,
+         .dims = {static_cast<uint64_t>(depth), static_cast<uint64_t>(rows * spec.k / depth), 1},
+         .strides_bytes = {128, 128},
+         .box = {static_cast<uint32_t>(depth), 1, 1},
          .swizzle = gpu::Swizzle::k128});
   }
 
@@ -311,10 +328,6 @@ void explain(const GemmSpec& spec, const GpuKernel& kernel, const Cost& cost,
 }  // namespace
 
 Result<> check_gpu(const GemmSpec& spec) {
-  if (spec.grouping == Grouping::kKFlat) {
-    return fail(Code::kUnsupported,
-                "grouping is kKFlat; on a GPU groups along k are ranges of columns, kK");
-  }
   const int64_t in = is_fp8(spec.a.type) ? 1 : 2;
   const auto out = static_cast<int64_t>(size_bytes(spec.d.type));
   const int64_t unit = std::min<int64_t>(16, 8 * out);  // what a thread stores at once
@@ -333,6 +346,13 @@ Result<> check_gpu(const GemmSpec& spec) {
     return fail(Code::kUnsupported,
                 fmt::format("num_groups is {}; on a GPU groups of rows may be {}", spec.num_groups,
                             sm90::kGroupsMax));
+  }
+  constexpr int64_t kLinesMax = int64_t{1} << 31;
+  const int64_t lines = std::max(spec.m, spec.n) * ceil_div(spec.k * in, 128);
+  if (spec.grouping == Grouping::kKFlat && lines >= kLinesMax) {
+    return fail(Code::kUnsupported,
+                fmt::format("flat groups have {} lines of 128 bytes; on a GPU they may have {}",
+                            lines, kLinesMax - 1));
   }
   if (spec.b.packed) {
     return fail(Code::kUnsupported, "b.packed is set; on a GPU B is read as it is");

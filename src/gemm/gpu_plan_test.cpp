@@ -89,8 +89,6 @@ TEST(GpuPlan, RefusalsNameTheArgument) {
   EXPECT_EQ(
       refusal({.m = 8, .n = 8, .k = 128, .b = {.scale = {.block = kPer128x128}, .packed = true}}),
       "b.packed is set; on a GPU B is read as it is");
-  EXPECT_EQ(refusal({.m = 8, .n = 8, .k = 128, .grouping = Grouping::kKFlat}),
-            "grouping is kKFlat; on a GPU groups along k are ranges of columns, kK");
 }
 
 TEST(GpuPlan, FewRowsAreExchangedAndManyShareB) {

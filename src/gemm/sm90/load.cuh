@@ -3,7 +3,9 @@
 // Codes come by TMA. Scales may lie in any order and type, so threads read them; each of the three
 // warps serves every third stage and reads for its next one as soon as it has served this one,
 // which hides the time that a read takes. A gathered row of A is a
-// box of its own: the copy engine puts it where the swizzled tile wants it.
+// box of its own: the copy engine puts it where the swizzled tile wants it. So is every row where
+// groups along k are flat: their rows have the length of the group, but are whole lines of 128
+// bytes, which are numbered.
 #pragma once
 
 #include "gemm/sm90/schedule.cuh"
@@ -35,6 +37,32 @@ HADAL_DEVICE int32_t row_of_a(const Parameters& p, const Work& work, int32_t i) 
   return gpu::device::load_constant(p.rows + first + row);
 }
 
+/// The first line of a row of the group's own matrix, one of `rows` rows; behind all lines where
+/// there is no such row. Flat only.
+template <typename C>
+HADAL_DEVICE int32_t line_of(const Parameters& p, const Work& work, int32_t row, int32_t rows) {
+  constexpr int32_t kDepth = C::kDepth;
+  if (row >= rows) return rows * (p.k / kDepth);
+  return rows * (work.group_k_begin / kDepth) +
+         row * ((work.group_k_end - work.group_k_begin) / kDepth);
+}
+
+/// Rows of a tile one by one, kRowCount of them: `rows` are rows, or, where flat, first lines.
+template <typename C, uint32_t kRowCount>
+HADAL_DEVICE void load_rows(const Parameters& p, const Work& work, const TensorMap& map, int32_t k,
+                            const int32_t (&rows)[gpu::device::ceil_div(kRowCount, 32u)],
+                            int32_t group, gpu::device::SharedAddress to,
+                            gpu::device::Barrier full) {
+  using namespace gpu::device;
+  constexpr int32_t kDepth = C::kDepth;
+  const int32_t line = p.flat ? (k - work.group_k_begin) / kDepth : 0;
+  HADAL_UNROLL
+  for (uint32_t j = 0; j < ceil_div(kRowCount, 32u); ++j) {
+    const uint32_t i = 32 * j + lane_index();
+    if (i < kRowCount) load_tile(to + 128 * i, map, full, {p.flat ? 0 : k, rows[j] + line, group});
+  }
+}
+
 template <typename C>
 HADAL_DEVICE void load_tiles_of_a(const Parameters& p, const Work& work, int32_t k,
                                   const int32_t (&rows)[gpu::device::ceil_div(C::kTileM, 32u)],
@@ -42,14 +70,10 @@ HADAL_DEVICE void load_tiles_of_a(const Parameters& p, const Work& work, int32_t
                                   bool elected) {
   using namespace gpu::device;
   const int32_t group = p.own_a ? work.group : 0;
-  if (p.rows == nullptr) {
+  if (p.rows != nullptr || p.flat) {
+    load_rows<C, C::kTileM>(p, work, p.map_a, k, rows, group, to, full);
+  } else {
     if (elected) load_tile(to, p.map_a, full, {k, work.m_begin, group});
-    return;
-  }
-  HADAL_UNROLL
-  for (uint32_t j = 0; j < ceil_div(C::kTileM, 32u); ++j) {
-    const uint32_t i = 32 * j + lane_index();
-    if (i < C::kTileM) load_tile(to + 128 * i, p.map_a, full, {k, rows[j], group});
   }
 }
 
@@ -84,11 +108,18 @@ HADAL_DEVICE void load_codes(const Parameters& p, const Schedule<C>& schedule,
   Work work;
   for (int32_t unit = block_index().x / C::kCluster; schedule.find(unit, work);
        unit += grid_size().x / C::kCluster) {
-    int32_t rows[ceil_div(C::kTileM, 32u)] = {};
-    if (p.rows != nullptr) {
+    int32_t rows_a[ceil_div(C::kTileM, 32u)] = {}, rows_b[ceil_div(C::kTileN, 32u)] = {};
+    if (p.rows != nullptr || p.flat) {
       HADAL_UNROLL
       for (uint32_t j = 0; j < ceil_div(C::kTileM, 32u); ++j) {
-        rows[j] = row_of_a(p, work, 32 * j + lane_index());
+        rows_a[j] = row_of_a(p, work, 32 * j + lane_index());
+        if (p.flat) rows_a[j] = line_of<C>(p, work, rows_a[j], p.m);
+      }
+    }
+    if (p.flat) {
+      HADAL_UNROLL
+      for (uint32_t j = 0; j < ceil_div(C::kTileN, 32u); ++j) {
+        rows_b[j] = line_of<C>(p, work, row_of_b<C>(p, work, 32 * j + lane_index()), p.n);
       }
     }
     for (int32_t k = work.k_begin; k < work.k_end; k += C::kDepth) {
@@ -98,8 +129,12 @@ HADAL_DEVICE void load_codes(const Parameters& p, const Schedule<C>& schedule,
       sync_warp();
       const SharedAddress a = C::kSwap ? memory.y(ring.stage) : memory.x(ring.stage);
       const SharedAddress b = C::kSwap ? memory.x(ring.stage) : memory.y(ring.stage);
-      load_tiles_of_a<C>(p, work, k, rows, a, full, elected);
-      if (elected) load_tiles_of_b<C>(p, work, k, b, full);
+      load_tiles_of_a<C>(p, work, k, rows_a, a, full, elected);
+      if (p.flat) {
+        load_rows<C, C::kTileN>(p, work, p.map_b, k, rows_b, 0, b, full);
+      } else {
+        if (elected) load_tiles_of_b<C>(p, work, k, b, full);
+      }
       ring.next();
     }
   }

@@ -39,6 +39,7 @@ struct Scales {
 struct Parameters {
   TensorMap map_a;  // [groups][rows][k], box: 128 bytes of k x rows of a tile (1 where gathered)
   TensorMap map_b;  // [groups][n][k], box: 128 bytes of k x rows of a tile (Y: half of them)
+                    // Flat: both [lines of 128 bytes], box: one of them.
   Scales a_scale, b_scale, d_scale;
   const void* c;
   void* d;
@@ -52,6 +53,7 @@ struct Parameters {
   int32_t num_groups;
   int32_t row_alignment;
   int32_t own_a, own_b, own_d;  // 1: a matrix per group
+  int32_t flat;                 // 1: kDepthEnds, A and B matrices of groups, one behind the other
   Division division;
   Number d_type, c_type;
   Finish finish;

@@ -16,6 +16,7 @@ struct Work {
   int32_t m_begin, m_end;  // rows of D (and of A): the tile's first, and where the group ends
   int32_t n_begin;         // column of D
   int32_t k_begin, k_end;
+  int32_t group_k_begin, group_k_end;  // the same before a split
 };
 
 template <typename C>
@@ -89,6 +90,8 @@ class Schedule {
       unit -= work.group * units;
       if (p_.division == Division::kDepthEnds) set_depth(work);
     }
+    work.group_k_begin = work.k_begin;
+    work.group_k_end = work.k_end;
     if constexpr (C::kSplit > 1) cut_depth(work);
     place(unit, m_first, work);
     return true;

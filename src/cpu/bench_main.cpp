@@ -1,9 +1,11 @@
 // main() of benchmark programs with a benchmark per instruction set: Google Benchmark's, with
 // `--isa=NAME`.
 #include <cstdio>
+#include <cstdlib>
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include "cpu/isa_flag.h"
 
@@ -15,9 +17,18 @@ hadal::Result<> add_all(int* argc, char** argv) {
   return {};
 }
 
+/// Peers that use OpenMP keep their threads spinning for milliseconds after a call, on the cores
+/// that hadal measures on next. OpenMP reads its environment before main(), so start anew.
+void let_openmp_sleep(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  ::execv("/proc/self/exe", argv);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  let_openmp_sleep(argv);
   const hadal::Result<> added = add_all(&argc, argv);
   if (!added) {
     fmt::print(stderr, "{}: --isa: {}\n", argv[0], added.error().message);

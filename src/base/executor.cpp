@@ -63,7 +63,7 @@ class Strand {
     auto* const strand = static_cast<Strand*>(self);
     try {
       if (!strand->stopped_) strand->function_();
-    } catch (const FiberStopped&) {
+    } catch (const FiberStopped&) {  // NOLINT(bugprone-empty-catch): unwound, as it was told
     }
     strand->function_ = nullptr;
     strand->done_ = true;

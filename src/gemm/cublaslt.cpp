@@ -38,7 +38,8 @@ Result<Api> open_api(std::span<const std::string> candidates) {
   void* library = nullptr;
   for (const std::string& path : candidates) {
     // Never closed: it may have started threads.
-    if ((library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) != nullptr) break;
+    library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+    if (library != nullptr) break;
   }
   if (library == nullptr) {
     return fail(Code::kUnavailable,

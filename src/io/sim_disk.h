@@ -60,7 +60,7 @@ struct SimDiskChange {
 
 class SimDisk final : public FileSystem {
  public:
-  SimDisk(const SimDiskOptions& options, Rng rng);
+  SimDisk(const SimDiskOptions& given, Rng rng);
   ~SimDisk() override;
   SimDisk(SimDisk&&) noexcept;
 

@@ -13,7 +13,7 @@ HADAL = None
 def hadal(*arguments, stdin=None, stdout=subprocess.PIPE, env=None):
     """The finished process, its output as text. Crashes and hangs are failures at once."""
     done = subprocess.run([HADAL, *map(str, arguments)], input=stdin, stdout=stdout,
-                          stderr=subprocess.PIPE, timeout=60, env=env)
+                          stderr=subprocess.PIPE, timeout=240, env=env)
     assert done.returncode >= 0, f"hadal {arguments} died of signal {-done.returncode}"
     done.stdout = (done.stdout or b"").decode()
     done.stderr = done.stderr.decode()

@@ -88,7 +88,7 @@ class Folder:
 
     def run(self, *command):
         return subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True,
-                              text=True, timeout=250, check=False)
+                              text=True, timeout=500, check=False)
 
     def sh(self, page, block):
         done = self.run("bash", "-euo", "pipefail", "-c", block.text)

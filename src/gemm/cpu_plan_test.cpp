@@ -27,11 +27,8 @@ Context cpu_context(cpu::Isa isa, int threads) {
   return *context;
 }
 
-class CpuPlan : public cpu::IsaTest {};
-
-TEST_P(CpuPlan, AgreesWithTheOracleOnEveryCase) {
-  const Context context = cpu_context(GetParam(), 1);
-  for (const Case& c : all_cases()) {
+void expect_right(const Context& context, const std::vector<Case>& cases) {
+  for (const Case& c : cases) {
     Result<CaseData> data = make_data(c, 1);
     ASSERT_TRUE(data) << c.name << ": " << data.error().message;
     const Result<> done = run_case(context, c, *data);
@@ -39,6 +36,12 @@ TEST_P(CpuPlan, AgreesWithTheOracleOnEveryCase) {
     const Verdict verdict = judge(c, *data, 0x1p-20);
     EXPECT_TRUE(verdict.ok) << c.name << ": " << verdict.problem;
   }
+}
+
+class CpuPlan : public cpu::IsaTest {};
+
+TEST_P(CpuPlan, AgreesWithTheOracleOnEveryCase) {
+  expect_right(cpu_context(GetParam(), 1), all_cases());
 }
 
 // The judge itself: it sees one wrong bit, one stray byte, and one row that was left out.
@@ -121,15 +124,7 @@ TEST_P(CpuPlan, ANanCodeReachesItsRowAndColumnAndNothingElse) {
 // ---------------------------------------------------------------- int8 mode
 
 TEST_P(CpuPlan, Int8KeepsItsBoundOnEveryCase) {
-  const Context context = cpu_context(GetParam(), 1);
-  for (const Case& c : int8_cases()) {
-    Result<CaseData> data = make_data(c, 1);
-    ASSERT_TRUE(data) << c.name << ": " << data.error().message;
-    const Result<> done = run_case(context, c, *data);
-    ASSERT_TRUE(done) << c.name << ": " << done.error().message;
-    const Verdict verdict = judge(c, *data, 0x1p-20);
-    EXPECT_TRUE(verdict.ok) << c.name << ": " << verdict.problem;
-  }
+  expect_right(cpu_context(GetParam(), 1), int8_cases());
 }
 
 // What follows the sums is the same too, but for the portable fma of C and SiLU, which rounds

@@ -1,11 +1,12 @@
 #include "gemm/cublaslt.h"
 
-#include <cstdlib>
 #include <utility>
 
 #include <dlfcn.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
+
+#include "gpu/cuda_api.h"
 
 namespace hadal::gemm {
 namespace {
@@ -141,16 +142,7 @@ struct CublasltProduct::Impl {
 
 std::vector<std::string> cublaslt_candidates() {
   constexpr const char* kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
-  std::vector<std::string> folders = {""};
-  if (const char* home = std::getenv("CUDA_HOME"); home != nullptr && *home != '\0') {
-    folders.push_back(std::string(home) + "/lib64/");
-  }
-  folders.emplace_back("/usr/local/cuda/lib64/");
-  std::vector<std::string> out;
-  for (const std::string& folder : folders) {
-    for (const char* name : kNames) out.push_back(folder + name);
-  }
-  return out;
+  return gpu::cuda::toolkit_candidates(kNames);
 }
 
 CublasltProduct::CublasltProduct(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -139,8 +139,7 @@ std::string describe(const Driver& driver, Status status) {
   return text == nullptr ? name : fmt::format("{} ({})", name, text);
 }
 
-std::vector<std::string> nvrtc_candidates() {
-  constexpr const char* kNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
+std::vector<std::string> toolkit_candidates(std::span<const char* const> names) {
   std::vector<std::string> folders = {""};
   if (const char* home = std::getenv("CUDA_HOME"); home != nullptr && *home != '\0') {
     folders.push_back(std::string(home) + "/lib64/");
@@ -148,9 +147,14 @@ std::vector<std::string> nvrtc_candidates() {
   folders.emplace_back("/usr/local/cuda/lib64/");
   std::vector<std::string> candidates;
   for (const std::string& folder : folders) {
-    for (const char* name : kNames) candidates.push_back(folder + name);
+    for (const char* name : names) candidates.push_back(folder + name);
   }
   return candidates;
+}
+
+std::vector<std::string> nvrtc_candidates() {
+  constexpr const char* kNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
+  return toolkit_candidates(kNames);
 }
 
 Result<std::shared_ptr<const Nvrtc>> open_nvrtc(std::span<const std::string> candidates) {

@@ -168,8 +168,11 @@ struct Nvrtc {
   std::string path;  // the name under which it was found
 };
 
-/// libnvrtc.so.13, .12 and libnvrtc.so: where the loader looks, then in $CUDA_HOME/lib64, then in
-/// /usr/local/cuda/lib64.
+/// Libraries of CUDA's toolkit by these names: where the loader looks, then in $CUDA_HOME/lib64,
+/// then in /usr/local/cuda/lib64.
+std::vector<std::string> toolkit_candidates(std::span<const char* const> names);
+
+/// libnvrtc.so.13, .12 and libnvrtc.so, as toolkit_candidates().
 std::vector<std::string> nvrtc_candidates();
 
 /// As open_driver().

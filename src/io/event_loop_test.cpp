@@ -1,14 +1,14 @@
 #include "io/event_loop.h"
 
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-
 #include <array>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "io/offload.h"
 

@@ -221,7 +221,8 @@ Result<Found> search(const Target& target, const Search& wanted) {
   if (outcome.failure.empty())
     outcome.failure =
         "it failed among other seeds and passes alone: the target is not deterministic";
-  found.first = Failure{std::move(scenario), std::move(outcome)};
+  found.failed = true;
+  found.first = {std::move(scenario), std::move(outcome)};
   return found;
 }
 

@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -33,7 +32,8 @@ struct Search {
 
 struct Found {
   uint64_t runs = 0, events = 0;
-  std::optional<Failure> first = {};  // the lowest seed that fails
+  bool failed = false;
+  Failure first = {};  // if so: of the lowest seed that fails
 };
 
 /// Runs the seeds from first to last, both included; ends early where one fails. kInternal where

@@ -49,7 +49,7 @@ TEST(Search, RunsEverySeedOnce) {
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->runs, 7U);
   EXPECT_GT(found->events, 700U);
-  EXPECT_FALSE(found->first);
+  EXPECT_FALSE(found->failed);
   EXPECT_GT(calls, 0);
 }
 
@@ -57,16 +57,15 @@ TEST(Search, FindsTheLowestSeedAndTheShortestStory) {
   const auto found = search(
       kPicky, {.scenario = kPicky.scenario(0), .first_seed = 0, .last_seed = 99, .processes = 3});
   ASSERT_TRUE(found) << found.error().message;
-  ASSERT_TRUE(found->first);
-  EXPECT_EQ(found->first->scenario.seed, 7U);
+  ASSERT_TRUE(found->failed);
+  EXPECT_EQ(found->first.scenario.seed, 7U);
   EXPECT_LT(found->runs, 99U);
-  const auto shortest = minimize(kPicky, *found->first);
+  const auto shortest = minimize(kPicky, found->first);
   ASSERT_TRUE(shortest) << shortest.error().message;
   EXPECT_EQ(shortest->scenario.steps, 13);
   EXPECT_EQ(shortest->scenario.faults, std::vector<std::string>{"drop"});
   EXPECT_EQ(shortest->outcome.failure, "step 13 was reached");
-  EXPECT_NE(shortest->outcome.log.find("step 12"), std::string::npos)
-      << shortest->outcome.log;
+  EXPECT_NE(shortest->outcome.log.find("step 12"), std::string::npos) << shortest->outcome.log;
   EXPECT_EQ(replay_command(kPicky, shortest->scenario),
             "hadal sim run picky --seeds 7 --steps 13 --faults drop");
 }
@@ -76,11 +75,11 @@ TEST(Search, AProcessThatDiesIsAFailureOfItsSeed) {
       kPicky,
       {.scenario = kPicky.scenario(0, "crash"), .first_seed = 3, .last_seed = 5, .processes = 2});
   ASSERT_TRUE(found) << found.error().message;
-  ASSERT_TRUE(found->first);
-  EXPECT_EQ(found->first->scenario.seed, 3U);
-  EXPECT_NE(found->first->outcome.failure.find("killed by signal 9"), std::string::npos)
-      << found->first->outcome.failure;
-  EXPECT_EQ(replay_command(kPicky, found->first->scenario),
+  ASSERT_TRUE(found->failed);
+  EXPECT_EQ(found->first.scenario.seed, 3U);
+  EXPECT_NE(found->first.outcome.failure.find("killed by signal 9"), std::string::npos)
+      << found->first.outcome.failure;
+  EXPECT_EQ(replay_command(kPicky, found->first.scenario),
             "hadal sim run picky --seeds 3 --steps 100 --broken crash");
 }
 

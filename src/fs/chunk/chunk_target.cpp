@@ -166,9 +166,8 @@ class Run {
     if (std::string wrong = (*store)->check(); !wrong.empty())
       return fail("after opening: " + wrong);
     if (rotten_) {
-      look_through_rot(**store);
-      finished_ = true;
-      return;
+      finished_ = look_through_rot(**store);
+      return end_soon(self);
     }
     FiberEvent workers_ended, upkeep_ended;
     int working = kWorkers;
@@ -383,7 +382,7 @@ class Run {
     } else {
       update.kind = UpdateKind::kPunch;
       update.offset = rng_.below(length + 1);
-      update.length = rng_.below(length + 1);
+      update.length = rng_.below(std::min(length, bytes_max - update.offset) + 1);
       const uint64_t end = std::min(length, update.offset + update.length);
       std::fill(after.begin() + static_cast<std::ptrdiff_t>(update.offset),
                 after.begin() + static_cast<std::ptrdiff_t>(end), std::byte{0});
@@ -449,25 +448,27 @@ class Run {
     for (uint64_t bits = 1 + rng_.below(20); bits > 0; --bits) disk_.rot();
   }
 
-  /// Wrong bytes must not come out, and what is bad can be replaced.
-  void look_through_rot(ChunkStore& store) {
+  /// Wrong bytes must not come out, and what is bad can be replaced. False: the disk fails.
+  bool look_through_rot(ChunkStore& store) {
     const auto scrubbed = store.scrub({});
-    if (!scrubbed) return fail("scrub: " + scrubbed.error().message);
-    for (int chunk = 0; chunk < kWorkers * kChunksPerWorker; ++chunk) {
-      const bool bad = std::ranges::find(scrubbed->bad, id_of(chunk)) != scrubbed->bad.end();
+    if (!scrubbed) fail("scrub: " + scrubbed.error().message);
+    for (int chunk = 0; chunk < kWorkers * kChunksPerWorker && failure_.empty(); ++chunk) {
       Shadow& shadow = shadows_[static_cast<size_t>(chunk)];
-      if (bad) {
+      if (std::ranges::find(scrubbed->bad, id_of(chunk)) != scrubbed->bad.end()) {
         const Content repaired(3000, std::byte{7});
+        shadow.between = repaired;
         const auto replaced =
             store.update(id_of(chunk), {.kind = UpdateKind::kReplace, .data = repaired});
+        if (!replaced && replaced.error().code == Code::kIo) return false;
         if (!replaced && replaced.error().code == Code::kNoSpace) continue;
-        if (!replaced) return fail("repair: " + replaced.error().message);
+        if (!replaced) fail("repair: " + replaced.error().message);
         shadow.acked = repaired;
       }
       std::optional<Content> now;
-      if (content(store, chunk, now) && now != shadow.acked)
-        return fail(fmt::format("chunk {} reads wrong after rot", chunk));
+      if (content(store, chunk, now) && now != shadow.acked && now != shadow.between)
+        fail(fmt::format("chunk {} reads wrong after rot", chunk));
     }
+    return true;
   }
 
   const sim::Scenario scenario_;

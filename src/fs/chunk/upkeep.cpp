@@ -95,7 +95,10 @@ Result<uint32_t> ChunkStore::compact(uint32_t segments) {
 
 Result<> ChunkStore::punch_freed() {
   const int64_t segment_bytes = int64_t{super_.segment_pages} * kPageBytes;
-  while (const std::optional<uint32_t> segment = allocator_.take_freed()) {
+  // After an error of the log, what is free here may be named by a record there.
+  while (!log_->failure()) {
+    const std::optional<uint32_t> segment = allocator_.take_freed();
+    if (!segment) break;
     const Result<> punched = data_->punch_hole(*segment * segment_bytes, segment_bytes);
     allocator_.give_back(*segment);
     TRY(Result<>(punched));

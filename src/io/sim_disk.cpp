@@ -9,28 +9,12 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/executor.h"
+#include "io/file_checks.h"
 
 namespace hadal::io {
 namespace {
 
 using Sector = std::array<std::byte, kSectorBytes>;
-
-std::string_view parent_of(std::string_view path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-}
-
-bool is_path(std::string_view path) {
-  if (path.empty() || path.front() == '/' || path.back() == '/') return false;
-  size_t begin = 0;
-  while (begin <= path.size()) {
-    const size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view name = path.substr(begin, end - begin);
-    if (name.empty() || name == "." || name == "..") return false;
-    begin = end + 1;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -138,7 +122,6 @@ class SimDisk::OpenFile final : public File {
       : disk_(disk), path_(std::move(path)), inode_(std::move(inode)), access_(access) {}
 
   Result<size_t> read(int64_t offset, std::span<std::byte> to) override {
-    TRY(check_range(offset, static_cast<int64_t>(to.size())));
     TRY(check_access(offset, to));
     disk_.wait(disk_.options.latency_ns_max);
     TRY(disk_.fault(disk_.options.read_error_rate, "read", path_));
@@ -149,8 +132,8 @@ class SimDisk::OpenFile final : public File {
   }
 
   Result<> write(int64_t offset, std::span<const std::byte> from) override {
-    TRY(check_range(offset, static_cast<int64_t>(from.size())));
     TRY(check_access(offset, from));
+    if (from.empty()) return {};
     const int64_t growth = offset + static_cast<int64_t>(from.size()) - inode_->now.size;
     if (growth > 0 && disk_.used_bytes() + growth > disk_.options.capacity_bytes) {
       return fail(Code::kNoSpace, fmt::format("{}: the disk is full", path_));
@@ -177,34 +160,24 @@ class SimDisk::OpenFile final : public File {
   Result<int64_t> size() override { return inode_->now.size; }
 
   Result<> resize(int64_t bytes) override {
-    TRY(check_range(0, bytes));
+    TRY(check_range(path_, 0, bytes));
     change({.kind = Change::Kind::kResize, .bytes = bytes});
     disk_.wait(disk_.options.latency_ns_max);
     return {};
   }
 
   Result<> punch_hole(int64_t offset, int64_t bytes) override {
-    TRY(check_range(offset, bytes));
+    TRY(check_range(path_, offset, bytes));
     change({.kind = Change::Kind::kPunch, .offset = offset, .bytes = bytes});
     disk_.wait(disk_.options.latency_ns_max);
     return {};
   }
 
  private:
-  Result<> check_range(int64_t offset, int64_t bytes) const {
-    if (offset >= 0 && bytes >= 0 && offset <= (int64_t{1} << 60) - bytes) return {};
-    return fail(Code::kInvalidArgument,
-                fmt::format("{}: {} bytes at {} are no range", path_, bytes, offset));
-  }
-
   Result<> check_access(int64_t offset, Bytes memory) const {
-    const auto address = reinterpret_cast<uintptr_t>(memory.data());
-    const uint64_t all = static_cast<uint64_t>(offset) | memory.size() | address;
-    if (access_ == Access::kBuffered || all % kBlockBytes == 0) return {};
-    return fail(Code::kInvalidArgument,
-                fmt::format("{}: direct access to {} bytes at {} of the file and {:#x} of memory; "
-                            "all must be multiples of {}",
-                            path_, memory.size(), offset, address, kBlockBytes));
+    TRY(check_range(path_, offset, static_cast<int64_t>(memory.size())));
+    if (access_ == Access::kDirect) TRY(check_direct(path_, offset, memory));
+    return {};
   }
 
   void change(SimDiskChange change) {
@@ -238,9 +211,7 @@ void SimDisk::record(Change change) {
 }
 
 Result<> SimDisk::check_parent(std::string_view path) const {
-  if (!is_path(path)) {
-    return fail(Code::kInvalidArgument, fmt::format("\"{}\" is no path", path));
-  }
+  TRY(check_path(path));
   const std::string_view parent = parent_of(path);
   if (parent.empty()) return {};
   const auto it = names_.find(parent);

@@ -65,6 +65,12 @@ enum class Access : uint8_t {
   kDirect,  // past the system's cache: offset, length and memory are multiples of kBlockBytes
 };
 
+/// Held until it is destroyed, or its process ends.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
 struct Space {
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
@@ -89,6 +95,9 @@ class FileSystem {
   /// Names in a folder, files and folders, sorted.
   virtual Result<std::vector<std::string>> list(std::string_view path) = 0;
   virtual Result<Space> space() = 0;
+  /// Locks a file, which is made if need be, against every other lock of it. kUnavailable at once
+  /// where somebody else holds it.
+  virtual Result<std::unique_ptr<FileLock>> lock(std::string_view path) = 0;
 };
 
 }  // namespace hadal::io

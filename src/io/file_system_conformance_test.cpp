@@ -344,6 +344,18 @@ TEST_P(Conformance, DirectAccessMovesWholeBlocks) {
   });
 }
 
+TEST_P(Conformance, ALockIsHeldByOne) {
+  run([](FileSystem& files, Executor&) {
+    auto held = files.lock("lock");
+    ASSERT_TRUE(held) << held.error().message;
+    EXPECT_EQ(code_of(files.lock("lock")), Code::kUnavailable);
+    EXPECT_TRUE(files.lock("another"));
+    held->reset();
+    EXPECT_TRUE(files.lock("lock"));
+    EXPECT_EQ(code_of(files.lock("no folder/lock")), Code::kNotFound);
+  });
+}
+
 TEST_P(Conformance, SpaceIsToldAndGivenBack) {
   run([](FileSystem& files, Executor&) {
     const Result<Space> space = files.space();

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -370,6 +371,19 @@ Result<Space> NativeFiles::space() {
     const auto unit = static_cast<int64_t>(found.f_frsize);
     return Space{static_cast<int64_t>(found.f_blocks) * unit,
                  static_cast<int64_t>(found.f_bavail) * unit};
+  });
+}
+
+Result<std::unique_ptr<FileLock>> NativeFiles::lock(std::string_view path) {
+  struct Held final : FileLock {
+    explicit Held(Descriptor of) : file(std::move(of)) {}
+    Descriptor file;
+  };
+  return offload([&]() -> Result<std::unique_ptr<FileLock>> {
+    Descriptor file = TRY(open_file(root_.get(), path, Open::kCreate, Access::kBuffered));
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return std::make_unique<Held>(std::move(file));
+    if (errno != EWOULDBLOCK) return failed(path, "lock");
+    return fail(Code::kUnavailable, fmt::format("{}: another process has it locked", path));
   });
 }
 

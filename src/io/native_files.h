@@ -77,6 +77,7 @@ class NativeFiles final : public FileSystem {
   Result<> sync_folder(std::string_view path) override;
   Result<std::vector<std::string>> list(std::string_view path) override;
   Result<Space> space() override;
+  Result<std::unique_ptr<FileLock>> lock(std::string_view path) override;
 
  private:
   class OpenFile;

@@ -345,6 +345,20 @@ Result<Space> SimDisk::space() {
   return Space{options.capacity_bytes, std::max<int64_t>(options.capacity_bytes - used_bytes(), 0)};
 }
 
+Result<std::unique_ptr<FileLock>> SimDisk::lock(std::string_view path) {
+  struct Held final : FileLock {
+    Held(std::shared_ptr<std::set<std::string>> in, std::string path)
+        : locked(std::move(in)), name(std::move(path)) {}
+    ~Held() override { locked->erase(name); }
+    std::shared_ptr<std::set<std::string>> locked;
+    std::string name;
+  };
+  TRY(open(path, Open::kCreate));
+  if (!locked_->insert(std::string(path)).second)
+    return fail(Code::kUnavailable, fmt::format("{}: another process has it locked", path));
+  return std::make_unique<Held>(locked_, std::string(path));
+}
+
 void SimDisk::lose_power() {
   const auto all = static_cast<int64_t>(name_changes_.size());
   const int64_t made = kept_names_ + all;

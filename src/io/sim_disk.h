@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -86,6 +87,7 @@ class SimDisk final : public FileSystem {
   Result<> sync_folder(std::string_view path) override;
   Result<std::vector<std::string>> list(std::string_view path) override;
   Result<Space> space() override;
+  Result<std::unique_ptr<FileLock>> lock(std::string_view path) override;
 
  private:
   using Change = SimDiskChange;
@@ -115,6 +117,7 @@ class SimDisk final : public FileSystem {
   int64_t kept_names_ = 0;                // changes before those
   uint64_t files_ = 0;
   std::vector<SimDiskChange> recording_;
+  std::shared_ptr<std::set<std::string>> locked_ = std::make_shared<std::set<std::string>>();
 };
 
 }  // namespace hadal::io

@@ -187,18 +187,13 @@ Result<> ChunkStore::Builder::move(const Block& block) {
 }
 
 Result<> ChunkStore::Builder::join() {
-  const size_t limit = extents_max(pages_for(length_));
-  while (extents_.size() > limit) {
-    const size_t window = limit / 2;
-    const auto pages_of = [&](size_t i) {
-      return extents_[i + window - 1].end() - extents_[i].first;
-    };
-    size_t best = 0;
-    for (size_t i = 1; i + window <= extents_.size(); ++i) {
-      if (pages_of(i) < pages_of(best)) best = i;
-    }
-    Pages pages(pages_of(best));
-    const uint32_t first = extents_[best].first;
+  const uint32_t end = pages_for(length_);
+  while (extents_.size() > extents_max(end)) {
+    std::vector<uint32_t> counts(end / kJoinedPages + 1);
+    for (const Extent& extent : extents_) ++counts[extent.first / kJoinedPages];
+    const auto most = std::ranges::max_element(counts) - counts.begin();
+    const uint32_t first = static_cast<uint32_t>(most) * kJoinedPages;
+    Pages pages(std::min(end - first, kJoinedPages));
     TRY(read(first, bytes_of(pages)));
     TRY(put(first, bytes_of(pages)));
   }

@@ -11,10 +11,11 @@
 
 namespace hadal::fs {
 
-/// A chunk has at most so many extents; then the smallest neighbours are joined.
+/// A chunk has at most so many extents; then the part that has most of them is written anew.
 constexpr size_t extents_max(uint64_t chunk_pages) {
-  return 64 + chunk_pages / 64;
+  return 128 + chunk_pages / 64;
 }
+inline constexpr uint32_t kJoinedPages = 256;  // of such a part, which begins at a multiple
 
 class ChunkStore::Builder {
  public:

@@ -65,6 +65,9 @@ class UnsyncedDisk final : public io::FileSystem {
   Result<> sync_folder(std::string_view path) override { return disk_.sync_folder(path); }
   Result<std::vector<std::string>> list(std::string_view path) override { return disk_.list(path); }
   Result<io::Space> space() override { return disk_.space(); }
+  Result<std::unique_ptr<io::FileLock>> lock(std::string_view path) override {
+    return disk_.lock(path);
+  }
 
  private:
   io::FileSystem& disk_;

@@ -137,19 +137,17 @@ class FileReplay {
 
 struct Log::Waiting {
   std::vector<std::byte> record;
-  bool wrote_data;
   std::function<void()> apply;
   std::optional<Error> failure = {};
   FiberEvent done = {};
 };
 
-Log::Log(io::FileSystem& files, std::string folder, StoreId store, uint64_t sequence,
-         io::File& data)
-    : files_(files), folder_(std::move(folder)), store_(store), data_(data), sequence_(sequence) {}
+Log::Log(io::FileSystem& files, std::string folder, StoreId store, uint64_t sequence)
+    : files_(files), folder_(std::move(folder)), store_(store), sequence_(sequence) {}
 
 Result<std::unique_ptr<Log>> Log::begin(io::FileSystem& files, const std::string& folder,
-                                        StoreId store, uint64_t sequence, io::File& data) {
-  std::unique_ptr<Log> log(new Log(files, folder, store, sequence, data));
+                                        StoreId store, uint64_t sequence) {
+  std::unique_ptr<Log> log(new Log(files, folder, store, sequence));
   TRY(log->open_file());
   return log;
 }
@@ -186,9 +184,9 @@ Result<Log::Replayed> Log::replay(io::FileSystem& files, const std::string& fold
   return replayed;
 }
 
-Result<> Log::append(const Record& record, bool wrote_data, std::function<void()> apply) {
+Result<> Log::append(const Record& record, std::function<void()> apply) {
   if (failure_) return std::unexpected(*failure_);
-  Waiting waiting{.record = {}, .wrote_data = wrote_data, .apply = std::move(apply)};
+  Waiting waiting{.record = {}, .apply = std::move(apply)};
   append_record(waiting.record, record);
   CHECK(waiting.record.size() <= kBatchPayloadMax, "a record that fits no batch");
   queue_.push_back(&waiting);
@@ -219,9 +217,8 @@ void Log::lead() {
   while (!queue_.empty()) {
     std::vector<Waiting*> batch;
     std::vector<std::byte> payload = take_batch(batch);
-    const bool wrote_data = std::ranges::any_of(batch, &Waiting::wrote_data);
     if (!failure_) {
-      Result<> written = write_batch(std::move(payload), wrote_data);
+      Result<> written = write_batch(std::move(payload));
       if (!written) failure_ = std::move(written).error().in("the log takes nothing more");
     }
     for (Waiting* waiting : batch) {
@@ -247,11 +244,7 @@ std::vector<std::byte> Log::take_batch(std::vector<Waiting*>& batch) {
   return payload;
 }
 
-Result<> Log::write_batch(std::vector<std::byte> payload, bool wrote_data) {
-  if (wrote_data) {
-    TRY(data_.sync());
-    ++counts_.data_syncs;
-  }
+Result<> Log::write_batch(std::vector<std::byte> payload) {
   std::vector<std::byte> header;
   Writer out(header);
   out.u32(kBatchMagic);

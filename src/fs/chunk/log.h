@@ -1,12 +1,12 @@
 // The log of a chunk store: changes, durable in batches, in order.
 //
-//   log.append(record, &sync_data, [&] { ... });   // waits; then the change is durable and applied
+//   log.append(record, [&] { ... });   // waits; then the change is durable and applied
 //
-// Many fibers append at once. One of them leads: it takes what has gathered as one batch, syncs the
-// data file if a change of the batch wrote to it, writes the batch, syncs the log, applies the
-// changes in the order of append(), wakes those who wait, and leads the next batch if there is one.
-// So a flush of the disk is shared by all who came while the last one ran, and there is one batch
-// at a time.
+// Many fibers append at once. One of them leads: it takes what has gathered as one batch, writes
+// and syncs it, applies the changes in the order of append(), wakes those who wait, and leads the
+// next batch if there is one. So a flush of the disk is shared by all who came while the last one
+// ran, and there is one batch at a time. What a record names in the data file must be durable
+// before it is appended.
 //
 // What is applied is durable: memory never runs ahead of the disk. After an error of the disk
 // nothing is appended any more, because what is durable is unknown: every later append() says so.
@@ -34,9 +34,9 @@ inline constexpr int64_t kLogFileBytes = int64_t{64} << 20;  // then the next on
 
 class Log {
  public:
-  /// Appends from batch `sequence` on, in a new file. `data` is synced before records that need it.
+  /// Appends from batch `sequence` on, in a new file.
   static Result<std::unique_ptr<Log>> begin(io::FileSystem& files, const std::string& folder,
-                                            StoreId store, uint64_t sequence, io::File& data);
+                                            StoreId store, uint64_t sequence);
 
   struct Replayed {
     uint64_t next_sequence = 0;
@@ -51,7 +51,7 @@ class Log {
 
   /// Waits until the record is durable and `apply` has been called, which must not wait. An error
   /// means that the record may be durable or not, and was not applied.
-  Result<> append(const Record& record, bool wrote_data, std::function<void()> apply);
+  Result<> append(const Record& record, std::function<void()> apply);
 
   /// Ends the file: from the returned sequence on batches go to a new one. Waits.
   Result<uint64_t> cut();
@@ -66,22 +66,21 @@ class Log {
   const std::optional<Error>& failure() const { return failure_; }
 
   struct Counts {
-    uint64_t batches = 0, records = 0, bytes = 0, data_syncs = 0;
+    uint64_t batches = 0, records = 0, bytes = 0;
   };
   const Counts& counts() const { return counts_; }
 
  private:
   struct Waiting;
-  Log(io::FileSystem& files, std::string folder, StoreId store, uint64_t sequence, io::File& data);
+  Log(io::FileSystem& files, std::string folder, StoreId store, uint64_t sequence);
   Result<> open_file();
   std::vector<std::byte> take_batch(std::vector<Waiting*>& batch);
-  Result<> write_batch(std::vector<std::byte> payload, bool wrote_data);
+  Result<> write_batch(std::vector<std::byte> payload);
   void lead();
 
   io::FileSystem& files_;
   const std::string folder_;
   const StoreId store_;
-  io::File& data_;
   uint64_t sequence_;
   std::unique_ptr<io::File> file_;
   int64_t end_ = 0;  // of the file

@@ -104,6 +104,7 @@ Result<std::unique_ptr<ChunkStore>> ChunkStore::open(io::FileSystem& files,
 }
 
 Result<> ChunkStore::open_files() {
+  lock_ = TRY(files_.lock(path_of(folder_, "lock")));
   data_ = TRY(files_.open(path_of(folder_, "data"), io::Open::kExisting, io::Access::kDirect));
   auto sums = TRY(files_.open(path_of(folder_, "sums"), io::Open::kExisting, io::Access::kDirect));
   sums_ = std::make_unique<SumTable>(std::move(sums), options_.sums_cache_bytes);
@@ -119,7 +120,7 @@ Result<> ChunkStore::load() {
   TRY(read_checkpoint(files_, index, *sequence, visit));
   replayed_ = TRY(Log::replay(files_, log, super_.id, *sequence, visit));
   TRY(claim_blocks());
-  log_ = TRY(Log::begin(files_, log, super_.id, replayed_.next_sequence, *data_));
+  log_ = TRY(Log::begin(files_, log, super_.id, replayed_.next_sequence));
   return {};
 }
 
@@ -229,36 +230,100 @@ Result<ChunkReader> ChunkStore::read_pending(const ChunkId& id) {
   return ChunkReader(*this, id, found->pending);
 }
 
+namespace {
+
+/// The part of an extent that lies in the pages from `first` to `end`; it has some.
+Extent clip(Extent extent, uint32_t first, uint32_t end) {
+  const uint32_t from = std::max(extent.first, first);
+  extent.offset += from - extent.first;
+  extent.pages = std::min(extent.end(), end) - from;
+  extent.first = from;
+  return extent;
+}
+
+/// Whether two extents are parts of one that others have cut: one read gives both, and what is
+/// between them.
+bool same_run(const Extent& a, const Extent& b) {
+  return a.block == b.block && a.first - a.offset == b.first - b.offset;
+}
+
+/// The extents, and of the run with most parts the first and the last one.
+struct ReadPlan {
+  std::vector<Extent> extents;
+  size_t run_first = 0, run_last = 0;
+};
+
+ReadPlan plan_read(const ChunkState& state, uint32_t first, uint32_t end) {
+  ReadPlan plan;
+  auto at = std::ranges::partition_point(state.extents,
+                                         [&](const Extent& each) { return each.end() <= first; });
+  for (; at != state.extents.end() && at->first < end; ++at)
+    plan.extents.push_back(clip(*at, first, end));
+  // The largest block is the one that small writes have cut, if any was.
+  size_t largest = 0;
+  for (size_t i = 1; i < plan.extents.size(); ++i) {
+    if (plan.extents[i].block.order > plan.extents[largest].block.order) largest = i;
+  }
+  plan.run_first = plan.run_last = largest;
+  for (size_t i = largest; i < plan.extents.size(); ++i) {
+    if (same_run(plan.extents[i], plan.extents[largest])) plan.run_last = i;
+  }
+  return plan;
+}
+
+/// Loads all, at once where there are several; the first error.
+Result<> load_all(const std::vector<Extent>& extents,
+                  const std::function<Result<>(const Extent&)>& load) {
+  if (extents.size() == 1) return load(extents[0]);
+  Result<> result = {};
+  run_at_once("read", extents.size(), [&](size_t i) {
+    Result<> loaded = load(extents[i]);
+    if (!loaded) result = std::move(loaded);
+  });
+  return result;
+}
+
+}  // namespace
+
 Result<> ChunkStore::read_pages(const ChunkId& id, const ChunkState& state, uint32_t first,
                                 std::span<std::byte> to) {
   const auto end = first + static_cast<uint32_t>(to.size() / kPageBytes);
-  auto extent = std::ranges::partition_point(
-      state.extents, [&](const Extent& each) { return each.end() <= first; });
-  for (uint32_t page = first; page < end;) {
-    const uint32_t next = extent == state.extents.end() ? end : std::min(extent->first, end);
-    const auto at = [&](uint32_t of, uint32_t pages) {
-      return to.subspan(size_t{of - first} * kPageBytes, size_t{pages} * kPageBytes);
-    };
-    if (page < next) {  // a hole
-      std::ranges::fill(at(page, next - page), std::byte{0});
-      page = next;
-      continue;
-    }
-    const uint32_t pages = std::min(extent->end(), end) - page;
-    const uint64_t data_page = extent->data_page() + (page - extent->first);
-    const SumTable::Range sums = TRY(sums_->hold(data_page, pages));
-    const std::span<std::byte> bytes = at(page, pages);
-    const size_t got = TRY(data_->read(static_cast<int64_t>(data_page) * kPageBytes, bytes));
-    for (uint32_t i = 0; i < pages; ++i) {
-      const size_t begin = size_t{i} * kPageBytes;
-      if (begin + kPageBytes <= got && crc32c::value(bytes.subspan(begin, kPageBytes)) == sums[i])
-        continue;
-      return fail(Code::kCorrupt,
-                  fmt::format("chunk {}: page {} fails its checksum (page {} of data)",
-                              to_string(id), page + i, data_page + i));
-    }
-    page += pages;
-    ++extent;
+  const ReadPlan plan = plan_read(state, first, end);
+  const auto memory = [&](uint32_t page, uint32_t pages) {
+    return to.subspan(size_t{page - first} * kPageBytes, size_t{pages} * kPageBytes);
+  };
+  const auto load = [&](const Extent& extent) -> Result<> {
+    const std::span<std::byte> bytes = memory(extent.first, extent.pages);
+    const size_t got =
+        TRY(data_->read(static_cast<int64_t>(extent.data_page()) * kPageBytes, bytes));
+    std::ranges::fill(bytes.subspan(got), std::byte{0});  // behind the file's end
+    return {};
+  };
+  std::vector<Extent> others = plan.extents;
+  if (plan.run_first != plan.run_last) {
+    Extent run = plan.extents[plan.run_first];
+    std::erase_if(others, [&](const Extent& each) { return same_run(each, run); });
+    run.pages = plan.extents[plan.run_last].end() - run.first;
+    TRY(load(run));
+  }
+  TRY(load_all(others, load));
+  uint32_t done = first;
+  for (const Extent& extent : plan.extents) {
+    std::ranges::fill(memory(done, extent.first - done), std::byte{0});  // a hole
+    done = extent.end();
+    TRY(check_pages(id, extent, memory(extent.first, extent.pages)));
+  }
+  std::ranges::fill(memory(done, end - done), std::byte{0});
+  return {};
+}
+
+Result<> ChunkStore::check_pages(const ChunkId& id, const Extent& extent, Bytes bytes) {
+  const SumTable::Range sums = TRY(sums_->hold(extent.data_page(), extent.pages));
+  for (uint32_t i = 0; i < extent.pages; ++i) {
+    if (crc32c::value(bytes.subspan(size_t{i} * kPageBytes, kPageBytes)) == sums[i]) continue;
+    return fail(Code::kCorrupt,
+                fmt::format("chunk {}: page {} fails its checksum (page {} of data)", to_string(id),
+                            extent.first + i, extent.data_page() + i));
   }
   return {};
 }

@@ -47,6 +47,7 @@
 #include "fs/chunk/log.h"
 #include "fs/chunk/sums.h"
 #include "io/file_system.h"
+#include "io/group_commit.h"
 
 namespace hadal::fs {
 
@@ -114,7 +115,8 @@ class ChunkStore {
   /// A new store in an empty or missing folder. kAlreadyExists.
   static Result<> create(io::FileSystem& files, const std::string& folder,
                          const ChunkStoreShape& shape, StoreId id, int64_t now_s);
-  /// `files` must outlive it. kNotFound if there is no store, kCorrupt.
+  /// `files` must outlive it. kNotFound if there is no store, kUnavailable if it is open elsewhere,
+  /// kCorrupt.
   static Result<std::unique_ptr<ChunkStore>> open(io::FileSystem& files, const std::string& folder,
                                                   const ChunkStoreOptions& options);
   /// No call is running, no reader is left.
@@ -193,6 +195,7 @@ class ChunkStore {
   Result<> punch_freed();
   Result<> read_pages(const ChunkId& id, const ChunkState& state, uint32_t first,
                       std::span<std::byte> to);
+  Result<> check_pages(const ChunkId& id, const Extent& extent, Bytes bytes);
   const Chunk* chunk(const ChunkId& id) const;
 
   io::FileSystem& files_;
@@ -200,7 +203,9 @@ class ChunkStore {
   const ChunkStoreOptions options_;
   const Super super_;
   Allocator allocator_;
+  std::unique_ptr<io::FileLock> lock_;
   std::unique_ptr<io::File> data_;
+  io::GroupCommit data_sync_{[this] { return data_->sync(); }};
   std::unique_ptr<SumTable> sums_;
   std::unique_ptr<Log> log_;
   Log::Replayed replayed_ = {};

@@ -279,6 +279,13 @@ TEST(ChunkStore, AFullStoreSaysSoAndRecovers) {
   for (uint32_t i = 0; i < chunks; i += 4) ASSERT_EQ(fixture.read({.file = i}), data);
 }
 
+TEST(ChunkStore, IsOpenOnce) {
+  Fixture fixture;
+  EXPECT_CODE(Code::kUnavailable, ChunkStore::open(fixture.disk, "store", {}));
+  fixture.store.reset();
+  EXPECT_TRUE(ChunkStore::open(fixture.disk, "store", {}));
+}
+
 TEST(ChunkStore, ListsInOrder) {
   Fixture fixture;
   for (const uint32_t i : {5U, 1U, 3U})

@@ -149,12 +149,12 @@ Result<> ChunkStore::log_chunk(const ChunkId& id, State committed, State pending
     if (before != nullptr && before->committed && before->committed != committed)
       std::const_pointer_cast<HeldState>(before->committed)->let_go();
   }
-  return log_->append(record, wrote_data,
-                      [this, id, committed, pending] { become(id, committed, pending); });
+  if (wrote_data) TRY(data_sync_.commit());
+  return log_->append(record, [this, id, committed, pending] { become(id, committed, pending); });
 }
 
 Result<> ChunkStore::forget_client(uint64_t client) {
-  return log_->append(ForgetRecord{client}, false, [this, client] {
+  return log_->append(ForgetRecord{client}, [this, client] {
     std::erase_if(writers_, [&](const auto& each) { return each.first.first == client; });
   });
 }

@@ -1,5 +1,6 @@
 // NativeFiles on a disk, beside fio on the same file, one after the other: operations per second,
 // and CPU time for each. Run it where a real disk is: the file lies in the current folder.
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
@@ -26,7 +28,8 @@ namespace hadal::io {
 namespace {
 
 constexpr int64_t kFileBytes = int64_t{512} << 20;
-constexpr int64_t kRunNs = kSecond;
+constexpr int64_t kRunNs = kSecond / 2;
+constexpr int kTurns = 5;
 constexpr const char* kName = "data";
 
 struct Figures {
@@ -128,7 +131,7 @@ Figures fio(const Disk& disk, const std::string& options) {
       "fio --name=x --filename='{}/{}' --size={} --direct=1 --norandommap --runtime={} "
       "--time_based "
       "--output-format=json {} 2>/dev/null",
-      disk.path().string(), kName, kFileBytes, kRunNs / kSecond, options);
+      disk.path().string(), kName, kFileBytes, kRunNs / kMillisecond, options);
   const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "re"), ::pclose);
   std::string text;
   std::array<char, 4096> piece;
@@ -144,34 +147,40 @@ Figures fio(const Disk& disk, const std::string& options) {
   return {count / seconds, cpu * 1e6 / count};
 }
 
-/// Three turns each, one after the other, as the disk is shared; the best of each.
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+/// In turns with fio, as the disk is shared with others; the medians.
 void report(benchmark::State& state, const Make& make, int depth, size_t bytes,
             const std::string& fio_options) {
   const Engine engine = state.range(0) == 0 ? Engine::kIoUring : Engine::kThreads;
   const Disk disk;
   const std::string why_not = disk.fill();
   if (!why_not.empty()) return state.SkipWithError(why_not.c_str());
+  std::vector<double> own, own_cpu, others, others_cpu, ratios;
   for ([[maybe_unused]] auto _ : state) {
-    Figures own, others;
-    for (int turn = 0; turn < 3; ++turn) {
+    for (int turn = 0; turn < kTurns; ++turn) {
       const Figures seen = fio(disk, fio_options);
-      if (seen.per_second > others.per_second) others = seen;
       const Result<Figures> measured = measure(disk, engine, depth, make);
       if (!measured) return state.SkipWithError(measured.error().message.c_str());
-      if (measured->per_second > own.per_second) own = *measured;
+      own.push_back(measured->per_second);
+      own_cpu.push_back(measured->cpu_us);
+      if (seen.per_second == 0) continue;
+      others.push_back(seen.per_second);
+      others_cpu.push_back(seen.cpu_us);
+      ratios.push_back(measured->per_second / seen.per_second);
     }
-    state.SetIterationTime(1 / own.per_second);
-    state.counters["per_s"] = own.per_second;
-    state.counters["MB/s"] = own.per_second * static_cast<double>(bytes) / 1e6;
-    state.counters["cpu_us"] = own.cpu_us;
-    if (others.per_second == 0) {
-      state.SetLabel("fio is not installed");
-      continue;
-    }
-    state.counters["fio_baseline_per_s"] = others.per_second;
-    state.counters["fio_baseline_cpu_us"] = others.cpu_us;
-    state.counters["of_fio"] = own.per_second / others.per_second;
+    state.SetIterationTime(1 / median(own));
   }
+  state.counters["per_s"] = median(own);
+  state.counters["MB/s"] = median(own) * static_cast<double>(bytes) / 1e6;
+  state.counters["cpu_us"] = median(own_cpu);
+  if (others.empty()) return state.SetLabel("fio is not installed");
+  state.counters["fio_baseline_per_s"] = median(others);
+  state.counters["fio_baseline_cpu_us"] = median(others_cpu);
+  state.counters["of_fio"] = median(ratios);
 }
 
 Operation random_read(File& file) {
@@ -218,7 +227,8 @@ void write_1m(benchmark::State& state) {
   large(state, true);
 }
 
-/// A write of 4 KiB and a sync by `depth` fibers that share syncs, beside one process of fio.
+/// A write of 4 KiB and a sync by `depth` fibers that share syncs, beside fio that syncs after
+/// each.
 void durable_write_4k(benchmark::State& state) {
   std::weak_ptr<GroupCommit> shared;  // of all fibers of a measurement
   const Make make = [&shared](File& file) -> Operation {
@@ -231,7 +241,7 @@ void durable_write_4k(benchmark::State& state) {
     };
   };
   report(state, make, static_cast<int>(state.range(1)), kBlockBytes,
-         "--rw=randwrite --bs=4k --ioengine=psync --fdatasync=1");
+         "--rw=randwrite --bs=4k --ioengine=io_uring --iodepth=1 --fdatasync=1");
 }
 
 void shape(benchmark::internal::Benchmark* benchmark) {

@@ -69,7 +69,7 @@ sim::Outcome run_counter(const sim::Scenario& scenario) {
 
 const sim::Target kCounter = {.name = "counter",
                               .what = "what was counted is never counted again",
-                              .steps = 1000,
+                              .steps = 300,
                               .faults = {"power"},
                               .broken = {"skipped-sync"},
                               .run = run_counter};

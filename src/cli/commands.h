@@ -12,6 +12,7 @@ void add_gpu(Command& root);
 void add_demo(Command& root);
 void add_gemm(Command& root);
 void add_fs(Command& root);
+void add_sim(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
 void add_version(Command& root);

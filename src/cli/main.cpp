@@ -13,6 +13,7 @@ void add_commands(Command& root, const CommandTree& tree) {
   add_eplb(root);
   add_gpu(root);
   add_fs(root);
+  add_sim(root);
   add_doctor(root);
   add_completion(root, tree);
   add_version(root);

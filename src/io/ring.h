@@ -9,7 +9,7 @@
 //
 // A fiber that is unwound blocks the thread until the kernel is done with its memory.
 //
-// Threads: the loop's.
+// Threads: the one that runs the loop, also for open().
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,12 @@
+#include "cli/sim_targets.h"
+
+#include "fs/chunk/chunk_target.h"
+#include "io/group_commit_target.h"
+
+namespace hadal::cli {
+
+std::vector<sim::Target> sim_targets() {
+  return {fs::chunks_target(), io::group_commit_target()};
+}
+
+}  // namespace hadal::cli

@@ -1,13 +1,13 @@
 #include "io/event_loop.h"
 
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <ctime>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/check.h"
 
@@ -174,8 +174,7 @@ void EventLoop::poll() {
     wait_ns = std::clamp<int64_t>(timers_.begin()->first.first - now_ns(), 0, wait_ns);
   const timespec timeout = {.tv_sec = wait_ns / kSecond, .tv_nsec = wait_ns % kSecond};
   std::array<epoll_event, kEventsPerTurn> events;
-  const int count =
-      ::epoll_pwait2(epoll_fd_, events.data(), kEventsPerTurn, &timeout, nullptr);
+  const int count = ::epoll_pwait2(epoll_fd_, events.data(), kEventsPerTurn, &timeout, nullptr);
   sleeping_ = false;
   CHECK(count >= 0 || errno == EINTR, "epoll fails");
   const uint64_t newest = next_serial_;

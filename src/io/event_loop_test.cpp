@@ -1,14 +1,15 @@
 #include "io/event_loop.h"
 
+#include <array>
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#include <array>
-#include <string>
-#include <thread>
-#include <vector>
 
 #include "io/offload.h"
 
@@ -176,7 +177,7 @@ TEST(Offload, CallsBlockTheirFiberAndNotTheLoop) {
 }
 
 TEST(Offload, AFiberThatEndsWaitsForItsCall) {
-  std::atomic<int> finished = 0;
+  std::atomic<int> started = 0, finished = 0;
   {
     EventLoop loop;
     Offload offload(loop, {.threads = 1});
@@ -185,18 +186,18 @@ TEST(Offload, AFiberThatEndsWaitsForItsCall) {
         loop.spawn("caller", [&] {
           std::vector<int> on_the_stack(16, 1);
           offload.run([&] {
+            ++started;
             RealClock().sleep_for(5 * kMillisecond);
             for (const int value : on_the_stack) finished += value;
           });
         });
       }
-      yield_fiber();
-      sleep_fiber(kMillisecond);
+      while (started == 0) yield_fiber();
     });
     loop.stop_fibers();
   }
-  EXPECT_EQ(finished % 16, 0);
-  EXPECT_GE(finished, 16);
+  EXPECT_EQ(finished, 16 * started);
+  EXPECT_GE(started, 1);
 }
 
 }  // namespace

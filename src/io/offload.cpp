@@ -8,7 +8,7 @@ namespace hadal::io {
 
 struct Offload::Job {
   const std::function<void()>* function;
-  bool called = false;  // under the mutex
+  bool called = false;   // under the mutex
   FiberEvent done = {};  // of the executor
 };
 

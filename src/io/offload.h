@@ -1,7 +1,8 @@
 // Threads for calls that block, so that an event loop does not.
 //
 //   Offload disk(loop, {.threads = 2, .name = "disk"});
-//   const int status = disk.run([&] { return ::fdatasync(fd); });   // the fiber waits, the loop not
+//   const int status = disk.run([&] { return ::fdatasync(fd); });   // the fiber waits, the loop
+//   not
 //
 // Only for real executors: in the simulator nothing blocks and there are no threads. A fiber that
 // is unwound while its call runs blocks its thread until the call has returned, because the call

@@ -33,6 +33,7 @@ Result<Stamp> FaultyStore::torn(Commit commit, Deadline deadline) {
   commit.writes.erase(half, commit.writes.end());
   const auto first = store_.commit(std::move(commit), deadline);
   if (!first) return first;
+  yield_fiber();
   return store_.commit(std::move(rest), deadline);
 }
 

@@ -42,16 +42,16 @@ struct RecordedRange {
 };
 
 struct RecordedTransaction {
-  std::string client;
+  std::string client = {};
   int64_t begin_ns = 0, end_ns = 0;  // of the world; an unknown one may happen after its end
   Outcome outcome = Outcome::kAborted;
   /// Of a committed one its stamp; that of one that only read has its version, and order kReader.
   /// Of an unknown one, if it was found out later.
-  std::optional<Stamp> stamp;
-  std::vector<std::pair<std::string, std::optional<std::string>>> reads;  // not of own writes
-  std::vector<RecordedRange> ranges;
-  std::vector<KeyRange> clears;  // before the writes
-  std::vector<std::pair<std::string, std::optional<std::string>>> writes;
+  std::optional<Stamp> stamp = {};
+  std::vector<std::pair<std::string, std::optional<std::string>>> reads = {};  // not of own writes
+  std::vector<RecordedRange> ranges = {};
+  std::vector<KeyRange> clears = {};  // before the writes
+  std::vector<std::pair<std::string, std::optional<std::string>>> writes = {};
 };
 
 /// The order of a transaction that only read: behind all commits of its version.

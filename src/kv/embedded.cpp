@@ -82,8 +82,8 @@ Result<> EmbeddedStore::start(bool create) {
     if (!create) return fail(Code::kNotFound, "there is no store");
     state_.version = 1;
     Rocks::Batch batch;
-    batch.put(kFormatKey, encode_format());
-    batch.put(kStateKey, encode_state(state_));
+    batch.put(std::string(kFormatKey), encode_format());
+    batch.put(std::string(kStateKey), encode_state(state_));
     TRY(rocks_->write(batch));
   }
   kept_.push_back({rocks_->snapshot()});
@@ -260,7 +260,7 @@ EmbeddedStore::Batch EmbeddedStore::next_batch() {
     batch.members.push_back(std::move(pending));
   }
   batch.state.transactions += batch.members.size();
-  batch.writes.put(kStateKey, encode_state(batch.state));
+  batch.writes.put(std::string(kStateKey), encode_state(batch.state));
   // As many blocks as were touched, at least, so that the sweep is faster than the growth.
   window_.forget(oldest(), 4 + batch.members.size() / 8);
   if (window_.entries() > kWindowEntriesMax) window_.forget(oldest(), window_.blocks());
@@ -300,7 +300,9 @@ void EmbeddedStore::finish(const Batch& batch, const Result<Rocks::Snapshot>& wr
 
 Result<> EmbeddedStore::flush() {
   TRY(running());
-  return rocks_->flush();
+  const Result<> result = rocks_->flush();
+  if (!result) stop(result.error());
+  return result;
 }
 
 Result<StoreCheck> EmbeddedStore::check() {

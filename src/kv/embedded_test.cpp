@@ -110,7 +110,8 @@ TEST(EmbeddedStore, SurvivesACrashAfterEveryChange) {
   int checked = 0;
   simulate([&](sim::Process& self) {
     for (size_t n = 0; n <= disk.recording().size(); ++n) {
-      io::SimDisk crashed = io::SimDisk::replay(disk.recording(), n, Rng(n));
+      io::SimDisk crashed =
+          io::SimDisk::replay(disk.recording(), n, Rng(n), {.ordered_appends = true});
       auto store = EmbeddedStore::open(self, {.path = "kv"}, {crashed, Rng(2)});
       ASSERT_TRUE(store) << "after " << n << " changes: " << store.error().message;
       const auto least = std::ranges::upper_bound(acknowledged, n) - acknowledged.begin() - 1;

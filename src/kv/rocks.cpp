@@ -7,6 +7,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/write_batch_with_index.h>
 #include <rocksdb/write_batch.h>
 
 #include "base/check.h"
@@ -72,25 +73,20 @@ rocksdb::Options settings(const RocksOptions& given) {
 struct Rocks::Db {
   std::unique_ptr<rocksdb::DB> db;
 };
-struct Rocks::Batch::Writes {
-  rocksdb::WriteBatch batch;
-};
 
-Rocks::Batch::Batch() : writes_(std::make_unique<Writes>()) {}
-Rocks::Batch::~Batch() = default;
-Rocks::Batch::Batch(Batch&&) noexcept = default;
-
-void Rocks::Batch::put(std::string_view key, std::string_view value) {
-  CHECK(writes_->batch.Put(slice(key), slice(value)).ok());
+void Rocks::Batch::add(Kind kind, std::string key, std::string value) {
+  bytes_ += key.size() + value.size();
+  has_ranges_ = has_ranges_ || kind == Kind::kEraseRange;
+  writes_.push_back({kind, std::move(key), std::move(value)});
 }
-void Rocks::Batch::erase(std::string_view key) {
-  CHECK(writes_->batch.Delete(slice(key)).ok());
+void Rocks::Batch::put(std::string key, std::string_view value) {
+  add(Kind::kPut, std::move(key), std::string(value));
 }
-void Rocks::Batch::erase_range(std::string_view begin, std::string_view end) {
-  CHECK(writes_->batch.DeleteRange(slice(begin), slice(end)).ok());
+void Rocks::Batch::erase(std::string key) {
+  add(Kind::kErase, std::move(key), {});
 }
-size_t Rocks::Batch::bytes() const {
-  return writes_->batch.GetDataSize();
+void Rocks::Batch::erase_range(std::string begin, std::string end) {
+  add(Kind::kEraseRange, std::move(begin), std::move(end));
 }
 
 Rocks::Rocks() : db_(std::make_unique<Db>()), stack_(std::make_unique<Fiber>(kStackBytes)) {}
@@ -172,12 +168,46 @@ Result<std::optional<Rows>> Rocks::range(Snapshot snapshot, const KeyRange& rang
   return out;
 }
 
+namespace {
+
+/// Erases the rows that a range has, those of the batch included.
+rocksdb::Status erase_rows(rocksdb::DB& db, rocksdb::WriteBatchWithIndex& batch,
+                           const std::string& begin, const std::string& end) {
+  const rocksdb::Slice upper = slice(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  std::vector<std::string> keys;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      batch.NewIteratorWithBase(db.DefaultColumnFamily(), db.NewIterator(options), &options));
+  for (it->Seek(slice(begin)); it->Valid() && it->key().compare(upper) < 0; it->Next()) {
+    keys.push_back(it->key().ToString());
+  }
+  for (const std::string& key : keys) CHECK(batch.Delete(slice(key)).ok());
+  return it->status();
+}
+
+}  // namespace
+
 Result<> Rocks::write(const Batch& batch) {
   rocksdb::WriteOptions options;
   options.sync = true;
+  rocksdb::DB& db = *db_->db;
+  // To erase a range takes an index of the batch; without one a batch is cheaper.
+  rocksdb::WriteBatch plain(batch.bytes_ + 16 * batch.writes_.size());
+  rocksdb::WriteBatchWithIndex indexed(rocksdb::BytewiseComparator(), 0, true);
+  rocksdb::WriteBatchBase* to = &plain;
+  if (batch.has_ranges_) to = &indexed;
   rocksdb::Status status;
   on_own_stack([&] {
-    status = db_->db->Write(options, &batch.writes_->batch);
+    for (const Batch::Write& write : batch.writes_) {
+      switch (write.kind) {
+        case Batch::Kind::kPut: status = to->Put(slice(write.key), slice(write.value)); break;
+        case Batch::Kind::kErase: status = to->Delete(slice(write.key)); break;
+        case Batch::Kind::kEraseRange: status = erase_rows(db, indexed, write.key, write.value);
+      }
+      if (!status.ok()) return;
+    }
+    status = db.Write(options, to->GetWriteBatch());
     if (env_) env_->run_jobs();
   });
   return result_of(status);

@@ -11,6 +11,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -35,21 +37,27 @@ class Rocks {
   /// The store as it was at some time, until it is released.
   using Snapshot = const void*;
 
-  /// Writes that happen together.
+  /// Writes that happen together, in order.
   class Batch {
    public:
-    Batch();
-    ~Batch();
-    Batch(Batch&&) noexcept;
-    void put(std::string_view key, std::string_view value);
-    void erase(std::string_view key);
-    void erase_range(std::string_view begin, std::string_view end);
-    size_t bytes() const;
+    void put(std::string key, std::string_view value);
+    void erase(std::string key);
+    /// Erases what is there when the batch is written, row by row: range tombstones of RocksDB
+    /// before 8.5 make iterators forget errors of the disk and return rows that are gone.
+    void erase_range(std::string begin, std::string end);
+    size_t bytes() const { return bytes_; }
 
    private:
     friend class Rocks;
-    struct Writes;
-    std::unique_ptr<Writes> writes_;
+    enum class Kind : uint8_t { kPut, kErase, kEraseRange };
+    struct Write {
+      Kind kind;
+      std::string key, value;  // or begin and end
+    };
+    void add(Kind kind, std::string key, std::string value);
+    std::vector<Write> writes_;
+    size_t bytes_ = 0;
+    bool has_ranges_ = false;
   };
 
   /// kNotFound: nothing is there and `create` is off.

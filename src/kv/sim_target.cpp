@@ -105,7 +105,7 @@ class Run {
   explicit Run(const sim::Scenario& scenario)
       : scenario_(scenario),
         world_({.seed = scenario.seed}),
-        disk_({}, world_.rng().fork(1)),
+        disk_({.ordered_appends = true}, world_.rng().fork(1)),
         cut_(disk_),
         workload_([this] { return world_.now_ns(); }) {
     cut_.swallow_syncs = scenario.broken == "skipped-flush";
@@ -167,7 +167,9 @@ class Run {
     while (true) {
       sleep_fiber(static_cast<int64_t>(self.rng().below(30 * kMillisecond)));
       const auto flushed = store.flush();
-      if (!flushed) self.log(fmt::format("flush: {}", flushed.error().message));
+      if (flushed) continue;
+      self.log(fmt::format("flush: {}", flushed.error().message));
+      stopped_ = true;
     }
   }
 

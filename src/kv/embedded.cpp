@@ -305,14 +305,14 @@ Result<> EmbeddedStore::flush() {
   return result;
 }
 
-Result<StoreCheck> EmbeddedStore::check() {
+Result<StoreCheck> EmbeddedStore::check(const std::function<void(uint64_t)>& progress) {
   TRY(running());
   TRY(rocks_->verify_checksums());
   StoreCheck found{.state = state_};
   TRY(rocks_->for_each([&](std::string_view key, std::string_view value) -> Result<> {
     TRY(check_row(key, value));
     if (key[0] != kUserPrefix) return {};
-    ++found.rows;
+    if (++found.rows % 65536 == 0 && progress) progress(found.rows);
     found.bytes += key.size() - 1 + value.size();
     return {};
   }));

@@ -30,6 +30,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -104,8 +105,9 @@ class EmbeddedStore final : public Store {
   /// Writes what is in memory to tables; RocksDB does it by itself when memory is full.
   Result<> flush();
   /// Verifies everything that is on the disk: checksums of tables, the form of every row, the
-  /// records of the store. Blocks. kCorrupt says what is wrong.
-  Result<StoreCheck> check();
+  /// records of the store. Blocks. kCorrupt says what is wrong. `progress` is called with the
+  /// number of rows, every 64 Ki rows; may be empty.
+  Result<StoreCheck> check(const std::function<void(uint64_t)>& progress = {});
 
  private:
   struct Pending;

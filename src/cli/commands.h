@@ -13,6 +13,7 @@ void add_demo(Command& root);
 void add_gemm(Command& root);
 void add_fs(Command& root);
 void add_sim(Command& root);
+void add_kv(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
 void add_version(Command& root);

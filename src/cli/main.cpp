@@ -9,6 +9,7 @@ using namespace hadal::cli;
 void add_commands(Command& root, const CommandTree& tree) {
   add_demo(root);
   add_gemm(root);
+  add_kv(root);
   add_trace(root);
   add_eplb(root);
   add_gpu(root);

@@ -94,9 +94,10 @@ struct SimDisk::Inode {
   }
 
   /// Of the changes, each sector is kept or not; sizes and holes whole or not.
-  void lose(Rng& rng) {
+  void lose(Rng& rng, bool ordered_appends) {
     // Sometimes nearly all of it is there, sometimes nearly nothing.
     const double share = rng.uniform();
+    const int64_t end = ordered_appends ? durable.size : kNever;
     for (const SimDiskChange& change : changes) {
       if (change.kind != Change::Kind::kWrite) {
         if (rng.uniform() < share) apply(durable, change);
@@ -106,9 +107,12 @@ struct SimDisk::Inode {
       for (size_t done = 0; done < data.size();) {
         const int64_t at = change.offset + static_cast<int64_t>(done);
         const size_t count = std::min<size_t>(data.size() - done, kSectorBytes - at % kSectorBytes);
-        if (rng.uniform() < share) durable.write(at, data.subspan(done, count));
+        if (at >= end || rng.uniform() < share) durable.write(at, data.subspan(done, count));
         done += count;
       }
+    }
+    if (durable.size > end) {
+      durable.resize(end + static_cast<int64_t>(rng.below(durable.size - end + 1)));
     }
     kept = made();
     changes.clear();
@@ -366,7 +370,7 @@ void SimDisk::lose_power() {
   name_changes_.clear();
   kept_names_ = made;
   for (const auto& [name, inode] : durable_names_) {
-    if (inode) inode->lose(rng_);
+    if (inode) inode->lose(rng_, options.ordered_appends);
   }
   names_ = durable_names_;
 }
@@ -389,8 +393,9 @@ bool SimDisk::rot() {
   return true;
 }
 
-SimDisk SimDisk::replay(std::span<const SimDiskChange> changes, size_t count, Rng rng) {
-  SimDisk disk({}, rng);
+SimDisk SimDisk::replay(std::span<const SimDiskChange> changes, size_t count, Rng rng,
+                        const SimDiskOptions& options) {
+  SimDisk disk(options, rng);
   std::vector<std::shared_ptr<Inode>> inodes;
   for (const SimDiskChange& change : changes.first(count)) {
     switch (change.kind) {

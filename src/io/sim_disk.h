@@ -35,6 +35,9 @@ struct SimDiskOptions {
   int64_t sync_ns_max = 0;
   double read_error_rate = 0, write_error_rate = 0;  // kIo; a write may have happened
   bool record = false;
+  /// What a file grew by is kept up to some byte, without gaps, as file systems do it that make a
+  /// size durable after its data (ext4 with data=ordered, XFS).
+  bool ordered_appends = false;
 };
 
 /// A change of the disk, or a sync.
@@ -77,7 +80,8 @@ class SimDisk final : public FileSystem {
 
   const std::vector<SimDiskChange>& recording() const { return recording_; }
   /// A new disk on which the first `count` changes were made before the power went.
-  static SimDisk replay(std::span<const SimDiskChange> changes, size_t count, Rng rng);
+  static SimDisk replay(std::span<const SimDiskChange> changes, size_t count, Rng rng,
+                        const SimDiskOptions& options = {});
 
   using FileSystem::open;
   Result<std::unique_ptr<File>> open(std::string_view path, Open how, Access access) override;

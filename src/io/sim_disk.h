@@ -38,6 +38,7 @@ struct SimDiskOptions {
   /// What a file grew by is kept up to some byte, without gaps, as file systems do it that make a
   /// size durable after its data (ext4 with data=ordered, XFS).
   bool ordered_appends = false;
+  bool skip_syncs = false;  // of files: they return and make nothing durable, a broken disk
 };
 
 /// A change of the disk, or a sync.

@@ -56,6 +56,9 @@ class CutDisk final : public io::FileSystem {
     return disk_.list(path);
   }
   Result<io::Space> space() override { return disk_.space(); }
+  Result<std::unique_ptr<io::FileLock>> lock(std::string_view path) override {
+    return disk_.lock(path);
+  }
 
  private:
   class CutFile final : public io::File {

@@ -28,51 +28,6 @@ constexpr int64_t kRunMax_ns = 600 * kSecond;
 
 using Content = std::vector<std::byte>;
 
-/// A disk whose syncs do nothing.
-class UnsyncedFile final : public io::File {
- public:
-  explicit UnsyncedFile(std::unique_ptr<io::File> file) : file_(std::move(file)) {}
-  Result<size_t> read(int64_t offset, std::span<std::byte> to) override {
-    return file_->read(offset, to);
-  }
-  Result<> write(int64_t offset, std::span<const std::byte> from) override {
-    return file_->write(offset, from);
-  }
-  Result<> sync() override { return {}; }
-  Result<int64_t> size() override { return file_->size(); }
-  Result<> resize(int64_t bytes) override { return file_->resize(bytes); }
-  Result<> punch_hole(int64_t offset, int64_t bytes) override {
-    return file_->punch_hole(offset, bytes);
-  }
-
- private:
-  std::unique_ptr<io::File> file_;
-};
-
-class UnsyncedDisk final : public io::FileSystem {
- public:
-  explicit UnsyncedDisk(io::FileSystem& disk) : disk_(disk) {}
-  using io::FileSystem::open;
-  Result<std::unique_ptr<io::File>> open(std::string_view path, io::Open how,
-                                         io::Access access) override {
-    return std::make_unique<UnsyncedFile>(TRY(disk_.open(path, how, access)));
-  }
-  Result<> remove(std::string_view path) override { return disk_.remove(path); }
-  Result<> rename(std::string_view from, std::string_view to) override {
-    return disk_.rename(from, to);
-  }
-  Result<> make_folder(std::string_view path) override { return disk_.make_folder(path); }
-  Result<> sync_folder(std::string_view path) override { return disk_.sync_folder(path); }
-  Result<std::vector<std::string>> list(std::string_view path) override { return disk_.list(path); }
-  Result<io::Space> space() override { return disk_.space(); }
-  Result<std::unique_ptr<io::FileLock>> lock(std::string_view path) override {
-    return disk_.lock(path);
-  }
-
- private:
-  io::FileSystem& disk_;
-};
-
 /// What a chunk is known to be; it outlives the store's crashes.
 struct Shadow {
   std::optional<Content> acked = {};  // none: not there
@@ -97,9 +52,10 @@ class Run {
   explicit Run(const sim::Scenario& scenario)
       : scenario_(scenario),
         world_({.seed = scenario.seed}),
-        disk_({.latency_ns_max = 300 * kMicrosecond, .sync_ns_max = 2 * kMillisecond},
+        disk_({.latency_ns_max = 300 * kMicrosecond,
+               .sync_ns_max = 2 * kMillisecond,
+               .skip_syncs = scenario.broken == "skipped-flush"},
               world_.rng().fork(1)),
-        unsynced_(disk_),
         rng_(world_.rng().fork(2)),
         shadows_(kWorkers * kChunksPerWorker),
         sequences_(kWorkers + 1) {}
@@ -144,22 +100,17 @@ class Run {
 
   // --- the store's process ---------------------------------------------------------------------
 
-  io::FileSystem& files() {
-    if (scenario_.broken == "skipped-flush") return unsynced_;
-    return disk_;
-  }
-
   Result<std::unique_ptr<ChunkStore>> open() {
     const ChunkStoreOptions options{.sums_cache_bytes = 2 * kPageBytes,
                                     .checkpoint_log_bytes = 200'000,
                                     .mistake = mistake_of(scenario_.broken)};
-    auto store = ChunkStore::open(files(), "disk", options);
+    auto store = ChunkStore::open(disk_, "disk", options);
     if (store || store.error().code != Code::kNotFound) return store;
     TRY(ChunkStore::create(
-        files(), "disk",
+        disk_, "disk",
         {.capacity_bytes = kSegments * kSegmentPages * kPageBytes, .segment_pages = kSegmentPages},
         {.first = scenario_.seed, .second = 1}, 0));
-    return ChunkStore::open(files(), "disk", options);
+    return ChunkStore::open(disk_, "disk", options);
   }
 
   void main(sim::Process& self) {
@@ -477,7 +428,6 @@ class Run {
   const sim::Scenario scenario_;
   sim::World world_;
   io::SimDisk disk_;
-  UnsyncedDisk unsynced_;
   Rng rng_;
   std::vector<Shadow> shadows_;
   std::vector<uint64_t> sequences_;

@@ -139,7 +139,8 @@ struct Log::Waiting {
   std::vector<std::byte> record;
   std::function<void()> apply;
   std::optional<Error> failure = {};
-  FiberEvent done = {};
+  bool done = false;
+  FiberEvent turn = {};  // it is done, or leads
 };
 
 Log::Log(io::FileSystem& files, std::string folder, StoreId store, uint64_t sequence)
@@ -196,40 +197,46 @@ Result<> Log::append(const Record& record, std::function<void()> apply) {
     Waiting& waiting;
     ~Place() { std::erase(log.queue_, &waiting); }
   } const place{*this, waiting};
-  if (leading_) {
-    waiting.done.wait();
-  } else {
-    lead();
-  }
+  if (leading_ || queue_.front() != &waiting) waiting.turn.wait();
+  if (!waiting.done) lead_one_batch();
   if (waiting.failure) return std::unexpected(*waiting.failure);
   return {};
 }
 
-void Log::lead() {
-  struct Leading {
+void Log::lead_one_batch() {
+  leading_ = true;
+  // However the fiber leaves, the next one leads.
+  struct HandOver {
     Log& log;
-    explicit Leading(Log& of) : log(of) { log.leading_ = true; }
-    ~Leading() {
+    ~HandOver() {
       log.leading_ = false;
-      log.idle_.wake_all();
+      log.hand_over();
     }
-  } const leading(*this);
-  while (!queue_.empty()) {
-    std::vector<Waiting*> batch;
-    std::vector<std::byte> payload = take_batch(batch);
-    if (!failure_) {
-      Result<> written = write_batch(std::move(payload));
-      if (!written) failure_ = std::move(written).error().in("the log takes nothing more");
-    }
-    for (Waiting* waiting : batch) {
-      if (failure_) {
-        waiting->failure = failure_;
-      } else {
-        waiting->apply();
-      }
-      waiting->done.set();
-    }
+  } const hand_over{*this};
+  // Those whose batch just became durable may have more: with them a flush carries twice as much.
+  if (in_fiber()) yield_fiber();
+  std::vector<Waiting*> batch;
+  std::vector<std::byte> payload = take_batch(batch);
+  if (!failure_) {
+    Result<> written = write_batch(std::move(payload));
+    if (!written) failure_ = std::move(written).error().in("the log takes nothing more");
   }
+  for (Waiting* waiting : batch) {
+    if (failure_) {
+      waiting->failure = failure_;
+    } else {
+      waiting->apply();
+    }
+    waiting->done = true;
+    waiting->turn.set();
+  }
+}
+
+void Log::hand_over() {
+  if (idle_.wake_one()) return;  // cut() comes first
+  if (queue_.empty()) return;
+  leading_ = true;  // until that fiber runs
+  queue_.front()->turn.set();
 }
 
 std::vector<std::byte> Log::take_batch(std::vector<Waiting*>& batch) {
@@ -270,15 +277,15 @@ Result<> Log::write_batch(std::vector<std::byte> payload) {
 
 Result<uint64_t> Log::cut() {
   while (leading_) idle_.wait();
-  if (failure_) return std::unexpected(*failure_);
   leading_ = true;  // nobody writes meanwhile
-  struct Leading {
+  struct HandOver {
     Log& log;
-    ~Leading() {
+    ~HandOver() {
       log.leading_ = false;
-      log.idle_.wake_all();
+      log.hand_over();
     }
-  } leading{*this};
+  } const hand_over{*this};
+  if (failure_) return std::unexpected(*failure_);
   if (end_ > 0) {
     const Result<> opened = open_file();
     if (!opened) {
@@ -287,10 +294,7 @@ Result<uint64_t> Log::cut() {
     }
   }
   bytes_since_cut_ = 0;
-  const uint64_t sequence = sequence_;
-  // Who came meanwhile waits for a leader: this fiber.
-  if (!queue_.empty()) lead();
-  return sequence;
+  return sequence_;
 }
 
 Result<> Log::remove_before(uint64_t sequence) {

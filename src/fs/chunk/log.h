@@ -2,11 +2,11 @@
 //
 //   log.append(record, [&] { ... });   // waits; then the change is durable and applied
 //
-// Many fibers append at once. One of them leads: it takes what has gathered as one batch, writes
-// and syncs it, applies the changes in the order of append(), wakes those who wait, and leads the
-// next batch if there is one. So a flush of the disk is shared by all who came while the last one
-// ran, and there is one batch at a time. What a record names in the data file must be durable
-// before it is appended.
+// Many fibers append at once. The first of those who wait leads: it takes what has gathered as one
+// batch, writes and syncs it, applies the changes in the order of append(), wakes the others of the
+// batch, and hands over to the first of the next one. So a flush of the disk is shared by all who
+// came while the last one ran, and there is one batch at a time. What a record names in the data
+// file must be durable before it is appended.
 //
 // What is applied is durable: memory never runs ahead of the disk. After an error of the disk
 // nothing is appended any more, because what is durable is unknown: every later append() says so.
@@ -76,7 +76,8 @@ class Log {
   Result<> open_file();
   std::vector<std::byte> take_batch(std::vector<Waiting*>& batch);
   Result<> write_batch(std::vector<std::byte> payload);
-  void lead();
+  void lead_one_batch();
+  void hand_over();
 
   io::FileSystem& files_;
   const std::string folder_;
@@ -87,7 +88,7 @@ class Log {
   int64_t bytes_since_cut_ = 0;
   std::deque<Waiting*> queue_;
   bool leading_ = false;
-  WaitList idle_;
+  WaitList idle_;  // who cuts
   std::optional<Error> failure_ = {};
   Counts counts_ = {};
 };

@@ -228,7 +228,7 @@ TEST_P(Conformance, HostilePathsAreRefused) {
   run([](FileSystem& files, Executor&) {
     ASSERT_TRUE(files.make_folder("d"));
     ASSERT_TRUE(files.open("d/f", Open::kCreateNew));
-    using namespace std::string_literals;
+    using std::string_literals::operator""s;
     for (const std::string& path :
          {""s, "/"s, "/etc/passwd"s, "."s, ".."s, "../x"s, "d/../../x"s, "d/.."s, "d/./f"s, "d//f"s,
           "d/"s, "/d/f"s, "d/f/"s, "d\0/f"s, std::string(256, 'n'), "d/" + std::string(256, 'n')}) {

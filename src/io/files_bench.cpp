@@ -128,7 +128,7 @@ Result<Figures> measure(const Disk& disk, Engine engine, int depth, const Make& 
 /// fio's figures with these options, or zeros where it is not installed.
 Figures fio(const Disk& disk, const std::string& options) {
   const std::string command = fmt::format(
-      "fio --name=x --filename='{}/{}' --size={} --direct=1 --norandommap --runtime={} "
+      "fio --name=x --filename='{}/{}' --size={} --direct=1 --norandommap --runtime={}ms "
       "--time_based "
       "--output-format=json {} 2>/dev/null",
       disk.path().string(), kName, kFileBytes, kRunNs / kMillisecond, options);

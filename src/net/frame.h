@@ -23,7 +23,7 @@ inline constexpr size_t kControlBytesMax = 1024;
 inline constexpr size_t kErrorTextBytesMax = 1024;
 inline constexpr size_t kFinishedBytesMax = 2048;
 inline constexpr size_t kNameBytesMax = 255;
-inline constexpr int kTransfersMax = 32;  // that one side asks for at a time
+inline constexpr size_t kTransfersMax = 32;  // that one side asks for at a time
 
 enum class FrameKind : uint8_t {
   kHello = 1,

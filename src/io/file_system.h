@@ -10,7 +10,8 @@
 // Paths are relative to the file system's root, "folder/name", without "." and "..".
 //
 // Errors: kNotFound, kAlreadyExists, kNoSpace, kInvalidArgument for a path or range that cannot be,
-// kIo where the device fails. The message names the path.
+// kIo where the device fails. The message names the path. A sync that fails may have lost writes:
+// what was not durable before is unknown from then on.
 //
 // Threads: one executor.
 #pragma once
@@ -28,6 +29,7 @@
 namespace hadal::io {
 
 inline constexpr int64_t kSectorBytes = 512;  // what a device writes whole or not at all
+inline constexpr int64_t kBlockBytes = 4096;  // what direct access moves
 
 class File {
  public:
@@ -51,6 +53,11 @@ enum class Open : uint8_t {
   kCreateNew,  // kAlreadyExists if it does
 };
 
+enum class Access : uint8_t {
+  kBuffered,
+  kDirect,  // past the system's cache: offset, length and memory are multiples of kBlockBytes
+};
+
 struct Space {
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
@@ -60,7 +67,10 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  virtual Result<std::unique_ptr<File>> open(std::string_view path, Open how) = 0;
+  virtual Result<std::unique_ptr<File>> open(std::string_view path, Open how, Access access) = 0;
+  Result<std::unique_ptr<File>> open(std::string_view path, Open how) {
+    return open(path, how, Access::kBuffered);
+  }
   /// The file goes when nobody has it open any more.
   virtual Result<> remove(std::string_view path) = 0;
   /// Replaces what `to` names, at once. Files, not folders.

@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/executor.h"
 
@@ -133,11 +134,12 @@ struct SimDisk::Inode {
 
 class SimDisk::OpenFile final : public File {
  public:
-  OpenFile(SimDisk& disk, std::string path, std::shared_ptr<Inode> inode)
-      : disk_(disk), path_(std::move(path)), inode_(std::move(inode)) {}
+  OpenFile(SimDisk& disk, std::string path, std::shared_ptr<Inode> inode, Access access)
+      : disk_(disk), path_(std::move(path)), inode_(std::move(inode)), access_(access) {}
 
   Result<size_t> read(int64_t offset, std::span<std::byte> to) override {
     TRY(check_range(offset, static_cast<int64_t>(to.size())));
+    TRY(check_access(offset, to));
     disk_.wait(disk_.options.latency_ns_max);
     TRY(disk_.fault(disk_.options.read_error_rate, "read", path_));
     const int64_t left = std::max<int64_t>(inode_->now.size - offset, 0);
@@ -148,6 +150,7 @@ class SimDisk::OpenFile final : public File {
 
   Result<> write(int64_t offset, std::span<const std::byte> from) override {
     TRY(check_range(offset, static_cast<int64_t>(from.size())));
+    TRY(check_access(offset, from));
     const int64_t growth = offset + static_cast<int64_t>(from.size()) - inode_->now.size;
     if (growth > 0 && disk_.used_bytes() + growth > disk_.options.capacity_bytes) {
       return fail(Code::kNoSpace, fmt::format("{}: the disk is full", path_));
@@ -194,6 +197,16 @@ class SimDisk::OpenFile final : public File {
                 fmt::format("{}: {} bytes at {} are no range", path_, bytes, offset));
   }
 
+  Result<> check_access(int64_t offset, Bytes memory) const {
+    const auto address = reinterpret_cast<uintptr_t>(memory.data());
+    const uint64_t all = static_cast<uint64_t>(offset) | memory.size() | address;
+    if (access_ == Access::kBuffered || all % kBlockBytes == 0) return {};
+    return fail(Code::kInvalidArgument,
+                fmt::format("{}: direct access to {} bytes at {} of the file and {:#x} of memory; "
+                            "all must be multiples of {}",
+                            path_, memory.size(), offset, address, kBlockBytes));
+  }
+
   void change(SimDiskChange change) {
     change.file = inode_->number;
     Inode::apply(inode_->now, change);
@@ -204,6 +217,7 @@ class SimDisk::OpenFile final : public File {
   SimDisk& disk_;
   const std::string path_;
   const std::shared_ptr<Inode> inode_;
+  const Access access_;
 };
 
 SimDisk::SimDisk(const SimDiskOptions& given, Rng rng) : options(given), rng_(rng) {}
@@ -259,7 +273,7 @@ void SimDisk::change_name(Change change) {
   name_changes_.push_back({std::move(change), std::move(inode)});
 }
 
-Result<std::unique_ptr<File>> SimDisk::open(std::string_view path, Open how) {
+Result<std::unique_ptr<File>> SimDisk::open(std::string_view path, Open how, Access access) {
   TRY(check_parent(path));
   auto it = names_.find(path);
   if (it == names_.end()) {
@@ -271,7 +285,7 @@ Result<std::unique_ptr<File>> SimDisk::open(std::string_view path, Open how) {
   } else if (it->second == nullptr) {
     return fail(Code::kInvalidArgument, fmt::format("{}: is a folder", path));
   }
-  return std::make_unique<OpenFile>(*this, std::string(path), it->second);
+  return std::make_unique<OpenFile>(*this, std::string(path), it->second, access);
 }
 
 Result<> SimDisk::remove(std::string_view path) {

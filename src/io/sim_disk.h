@@ -78,7 +78,8 @@ class SimDisk final : public FileSystem {
   /// A new disk on which the first `count` changes were made before the power went.
   static SimDisk replay(std::span<const SimDiskChange> changes, size_t count, Rng rng);
 
-  Result<std::unique_ptr<File>> open(std::string_view path, Open how) override;
+  using FileSystem::open;
+  Result<std::unique_ptr<File>> open(std::string_view path, Open how, Access access) override;
   Result<> remove(std::string_view path) override;
   Result<> rename(std::string_view from, std::string_view to) override;
   Result<> make_folder(std::string_view path) override;

@@ -1,5 +1,6 @@
 #include "io/sim_disk.h"
 
+#include <array>
 #include <cstring>
 #include <set>
 
@@ -206,6 +207,23 @@ int losses(bool careful, int tries) {
 TEST(CrashExplorer, FindsASyncThatIsMissing) {
   EXPECT_EQ(losses(true, 20), 0);
   EXPECT_GT(losses(false, 20), 50);
+}
+
+TEST(SimDisk, DirectAccessMovesWholeBlocks) {
+  SimDisk disk({}, Rng(1));
+  auto file = disk.open("direct", Open::kCreateNew, Access::kDirect);
+  ASSERT_TRUE(file);
+  alignas(kBlockBytes) std::array<std::byte, 2 * kBlockBytes> memory = {};
+  const std::span<std::byte> all = memory;
+  EXPECT_TRUE((*file)->write(0, all));
+  EXPECT_TRUE((*file)->read(kBlockBytes, all));
+  for (const Result<>& refused : {(*file)->write(512, all), (*file)->write(0, all.first(512)),
+                                  (*file)->write(0, all.subspan(512, kBlockBytes))}) {
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kInvalidArgument);
+    EXPECT_NE(refused.error().message.find("multiples of 4096"), std::string::npos);
+  }
+  EXPECT_FALSE((*file)->read(512, all));
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ concept Enum = std::is_enum_v<T>;
 /// Appends fields to a vector. A field that breaks its bound is an error in the end.
 class Encoder {
  public:
-  explicit Encoder(std::vector<std::byte>& out) : out_(out), writer_(out) {}
+  explicit Encoder(std::vector<std::byte>& out) : writer_(out) {}
 
   template <std::integral T>
   void operator()(const T& value) {
@@ -142,7 +142,6 @@ class Encoder {
     if (value > max && !broken_) broken_ = Broken{value, max};
   }
 
-  std::vector<std::byte>& out_;
   Writer writer_;
   std::optional<Broken> broken_;
 };

@@ -14,6 +14,7 @@ namespace hadal::net {
 namespace {
 
 constexpr size_t kInputBytes = 64 * 1024;
+constexpr size_t kHeardBytes = 16 * 1024;       // of a frame that is not whole count as a word
 constexpr size_t kTurnBytes = size_t{2} << 20;  // read or written before others have their turn
 
 struct Hello {
@@ -66,7 +67,7 @@ std::string StreamConnection::peer_text() const {
 
 void StreamConnection::open(std::move_only_function<void()> opened) {
   opened_ = std::move(opened);
-  born_ns_ = received_ns_ = written_ns_ = executor_.now_ns();
+  born_ns_ = heard_ns_ = written_ns_ = executor_.now_ns();
   const Hello hello{.process = options_->self.process, .name = options_->self.name};
   std::vector<std::byte> payload;
   CHECK(encode(hello, payload, "hello"), "the name of this process is too long");
@@ -263,11 +264,7 @@ void StreamConnection::receive() {
     const Result<size_t> received = stream_->read(first, second);
     if (!received) return lose(received.error());
     if (*received > 0) {
-      received_ns_ = executor_.now_ns();
-      const size_t of_payload = std::min(*received, data_left_);
-      in_end_ += *received - of_payload;
-      if (of_payload > 0) take_payload(of_payload);
-      parse();
+      take(*received);
     }
     if (*received < first.size() + second.size()) return;
     turn += *received;
@@ -277,6 +274,19 @@ void StreamConnection::receive() {
       });
     }
   }
+}
+
+void StreamConnection::take(size_t bytes) {
+  const uint64_t frames = in_frames_;
+  const size_t of_payload = std::min(bytes, data_left_);
+  in_end_ += bytes - of_payload;
+  if (of_payload > 0) take_payload(of_payload);
+  parse();
+  // Pings that disappear in the gap of a broken frame are not heard.
+  unheard_bytes_ += bytes;
+  if (in_frames_ == frames && unheard_bytes_ < kHeardBytes) return;
+  heard_ns_ = executor_.now_ns();
+  unheard_bytes_ = 0;
 }
 
 /// Room behind what is not parsed: at least some, and enough for a frame that is half there to get
@@ -331,6 +341,7 @@ bool StreamConnection::parse_one() {
     const Bytes payload = input.subspan(kHeaderBytes, header->bytes);
     ++in_sequence_;
     in_begin_ += kHeaderBytes + header->bytes;
+    ++in_frames_;
     result = crc32c::value(payload) == header->crc
                  ? dispatch(*header, payload)
                  : fail(Code::kCorrupt, "the payload of a frame fails its checksum");
@@ -353,6 +364,7 @@ Result<> StreamConnection::begin_payload(const FrameHeader& header) {
 }
 
 void StreamConnection::end_payload() {
+  ++in_frames_;
   const bool thrown_away = std::exchange(sink_, {}).region == nullptr;
   transfers_.landed(*data_, thrown_away || data_crc_ == data_->crc);
 }
@@ -417,10 +429,10 @@ Result<uint32_t> StreamConnection::push(const BulkHandle& handle, uint64_t offse
 
 void StreamConnection::tick() {
   const int64_t now_ns = executor_.now_ns();
-  const int64_t silent_ns = now_ns - (open_.is_set() ? received_ns_ : born_ns_);
+  const int64_t silent_ns = now_ns - (open_.is_set() ? heard_ns_ : born_ns_);
   if (silent_ns >= options_->lost_after_ns) receive();  // it may be we who were held up
   if (lost_) return;
-  if (now_ns - (open_.is_set() ? received_ns_ : born_ns_) >= options_->lost_after_ns) {
+  if (now_ns - (open_.is_set() ? heard_ns_ : born_ns_) >= options_->lost_after_ns) {
     return lose({Code::kUnavailable, fmt::format("no word from the peer for {} ms",
                                                  silent_ns / kMillisecond)});
   }

@@ -69,6 +69,7 @@ class StreamConnection final : public Connection,
   // Input.
   void ready();
   void receive();
+  void take(size_t bytes);
   std::span<std::byte> free_input();
   void take_payload(size_t bytes);
   void parse();
@@ -95,7 +96,7 @@ class StreamConnection final : public Connection,
   std::move_only_function<void()> opened_;
   FiberEvent open_;
   std::optional<Error> lost_;
-  int64_t born_ns_ = 0, received_ns_ = 0, written_ns_ = 0;
+  int64_t born_ns_ = 0, heard_ns_ = 0, written_ns_ = 0;
   TimerId timer_ = 0;
 
   std::vector<std::byte> out_;  // from out_begin_ on: frames that have not been written
@@ -112,6 +113,8 @@ class StreamConnection final : public Connection,
   std::vector<std::byte> in_;  // in_begin_ to in_end_: not parsed yet
   size_t in_begin_ = 0, in_end_ = 0;
   uint32_t in_sequence_ = 0;
+  uint64_t in_frames_ = 0;  // whole ones
+  size_t unheard_bytes_ = 0;  // since heard_ns_
   std::optional<FrameHeader> data_;  // a bulk frame whose payload is being received
   Sink sink_;
   size_t data_left_ = 0;

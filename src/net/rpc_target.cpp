@@ -128,12 +128,12 @@ class Tampering final : public Stream {
 };
 
 /// A message of net/rpc.h, with its id.
-struct Message3 {
+struct Parsed {
   uint8_t kind;
   uint64_t id;
   Bytes rest;
 
-  static Message3 of(Bytes message) {
+  static Parsed of(Bytes message) {
     Reader in(message);
     const uint8_t kind = in.u8();
     const uint64_t id = in.varint();
@@ -142,10 +142,10 @@ struct Message3 {
   }
   std::vector<std::byte> with_id(uint64_t other) const {
     std::vector<std::byte> bytes;
-    Writer out(bytes);
-    out.u8(kind);
-    out.varint(other);
-    out.bytes(rest);
+    Encoder out(bytes);
+    out(kind);
+    out(other);
+    bytes.insert(bytes.end(), rest.begin(), rest.end());
     return bytes;
   }
   bool is_answer() const { return kind == 2 || kind == 3; }
@@ -156,13 +156,13 @@ Tampering::Change planted(std::string_view broken, Rng rng) {
   const auto whole = [](Bytes m) { return std::vector<std::byte>(m.begin(), m.end()); };
   if (broken == "reply-lost") {
     return [rng, whole](Bytes bytes) mutable {
-      const bool lost = Message3::of(bytes).is_answer() && rng.chance(0.05);
+      const bool lost = Parsed::of(bytes).is_answer() && rng.chance(0.05);
       return lost ? Messages{} : Messages{whole(bytes)};
     };
   }
   if (broken == "replies-swapped") {
     return [rng, last = uint64_t{0}](Bytes bytes) mutable {
-      const Message3 message = Message3::of(bytes);
+      const Parsed message = Parsed::of(bytes);
       // An answer that takes the place of the one before it, which then takes its own.
       const bool swap = message.is_answer() && last == 0 && rng.chance(0.2);
       if (swap) {
@@ -175,7 +175,7 @@ Tampering::Change planted(std::string_view broken, Rng rng) {
   }
   // "call-repeated": a frame that came twice is taken for two calls.
   return [rng](Bytes bytes) mutable {
-    const Message3 message = Message3::of(bytes);
+    const Parsed message = Parsed::of(bytes);
     if (!message.is_answer()) {
       Messages messages{message.with_id(2 * message.id)};
       if (message.kind == 1 && rng.chance(0.1)) messages.push_back(message.with_id(2 * message.id + 1));

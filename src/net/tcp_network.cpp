@@ -155,9 +155,9 @@ class TcpStream final : public Stream {
                                          iovec{second.data(), second.size()}};
     const ssize_t n = ::readv(socket_.fd(), vector.data(), second.empty() ? 1 : 2);
     if (n == 0) return fail(Code::kUnavailable, "the peer has closed the connection");
+    if (n < 0 && errno != EAGAIN && errno != EINTR) return std::unexpected(lost(errno));
     if (n < 0) {
-      if (errno == EAGAIN || errno == EINTR) return 0;
-      return std::unexpected(lost(errno));
+      return 0;
     }
     // The end was reported already and comes behind these bytes: there will be no event for it.
     if (ended_ && static_cast<size_t>(n) < first.size() + second.size()) {

@@ -146,8 +146,8 @@ Result<> Transfers::received(const FrameHeader& header, Bytes payload) {
 Result<> Transfers::requested(const FrameHeader& header, Bytes payload) {
   TransferRequest request;
   TRY(decode(payload, request, "request for a bulk transfer"));
-  const size_t served = incoming_.size() + std::ranges::count(outgoing_, FrameKind::kPulled,
-                                                              &Outgoing::kind);
+  const size_t served =
+      incoming_.size() + std::ranges::count(outgoing_, FrameKind::kPulled, &Outgoing::kind);
   if (header.id <= last_peer_id_ || request.bytes == 0 || served >= kTransfersMax) {
     return fail(Code::kCorrupt,
                 fmt::format("bulk transfer {} of {} bytes follows {} while {} are under way; ids "
@@ -218,9 +218,8 @@ Result<Sink> Transfers::sink(const FrameHeader& header) {
     left = it->second.left;
   }
   if (header.bytes > left) {
-    return fail(Code::kCorrupt,
-                fmt::format("bulk transfer {} gets {} bytes where {} are left", header.id,
-                            header.bytes, left));
+    return fail(Code::kCorrupt, fmt::format("bulk transfer {} gets {} bytes where {} are left",
+                                            header.id, header.bytes, left));
   }
   return sink;
 }

@@ -106,7 +106,7 @@ class Transfers {
   void lost(const Error& error);
 
  private:
-  struct Mine;      // on the stack of the fiber that waits
+  struct Mine;       // on the stack of the fiber that waits
   struct Outgoing {  // a push of mine, or a pull of the peer's
     FrameKind kind;
     uint64_t id;

@@ -58,9 +58,8 @@ class Encoder;
 class Decoder;
 
 template <typename T>
-concept Message = std::default_initializable<T> && requires(T& value, Decoder& visit) {
-  T::fields(value, visit);
-};
+concept Message = std::default_initializable<T> &&
+                  requires(T& value, Decoder& visit) { T::fields(value, visit); };
 
 template <typename T>
 concept Growing = Message<T> && T::kGrows;

@@ -19,15 +19,15 @@ TEST(Codec, BytesAreThoseOfTheFormat) {
   value.name = "ab";
   value.color = Color::kBlue;
   const std::vector<std::byte> bytes = encoded(value);
-  const std::vector<uint8_t> wanted = {1,                                        // flag
-                                       0xff,                                     // small
-                                       0xac, 0x02,                               // number
-                                       5,                                        // difference
-                                       0,    0,    0, 0, 0, 0, 0, 0,             // real
-                                       1,    0,    0, 0, 0, 0, 0, 0, 2, 0, 0, 0,  // id
-                                       0,    0,    0, 0,                         // id
-                                       2,    'a',  'b',                          // name
-                                       2};                                       // color
+  const std::vector<uint8_t> wanted = {1,                                           // flag
+                                       0xff,                                        // small
+                                       0xac, 0x02,                                  // number
+                                       5,                                           // difference
+                                       0,    0,    0,   0, 0, 0, 0, 0,              // real
+                                       1,    0,    0,   0, 0, 0, 0, 0, 2, 0, 0, 0,  // id
+                                       0,    0,    0,   0,                          // id
+                                       2,    'a',  'b',                             // name
+                                       2};                                          // color
   ASSERT_EQ(bytes.size(), wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(static_cast<uint8_t>(bytes[i]), wanted[i]);
 }

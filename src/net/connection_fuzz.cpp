@@ -97,9 +97,9 @@ std::vector<std::byte> script(Reader& in) {
   uint32_t sequence = 0;
   const auto frame = [&](FrameKind kind, uint64_t id, Bytes payload) {
     std::byte header[kHeaderBytes];
-    write_header({kind, id, sequence++, static_cast<uint32_t>(payload.size()),
-                  crc32c::value(payload)},
-                 header);
+    write_header(
+        {kind, id, sequence++, static_cast<uint32_t>(payload.size()), crc32c::value(payload)},
+        header);
     says.insert(says.end(), header, header + kHeaderBytes);
     says.insert(says.end(), payload.begin(), payload.end());
   };

@@ -31,7 +31,7 @@ struct Pipe {
 
 /// A callback in a task of its own, if somebody still has it then.
 void post_ready(Executor& executor, const std::shared_ptr<Pipe>& pipe,
-                std::function<void()> Pipe::*ready) {
+                std::function<void()> Pipe::* ready) {
   executor.post([weak = std::weak_ptr(pipe), ready] {
     const auto pipe = weak.lock();
     if (pipe == nullptr || !((*pipe).*ready)) return;
@@ -78,6 +78,7 @@ class LocalStream final : public Stream {
   Result<size_t> read(std::span<std::byte> first, std::span<std::byte> second) override {
     size_t total = 0;
     for (const std::span<std::byte> to : {first, second}) {
+      if (to.empty()) continue;
       const size_t n = std::min<size_t>(to.size(), in_->written - in_->read);
       in_->runs(in_->read, n, [&](const std::byte* ring, size_t done, size_t bytes) {
         std::memcpy(to.data() + done, ring, bytes);

@@ -111,9 +111,9 @@ class ServerThread {
 };
 
 /// Runs `body` in a fiber beside clients of the server.
-void with_clients(const ServerThread& server, int count,
-                  const std::function<void(io::EventLoop&, std::vector<std::unique_ptr<Client>>&)>&
-                      body) {
+void with_clients(
+    const ServerThread& server, int count,
+    const std::function<void(io::EventLoop&, std::vector<std::unique_ptr<Client>>&)>& body) {
   io::EventLoop loop;
   loop.run([&] {
     const auto transport = make(loop);
@@ -235,7 +235,8 @@ void bare_stream(int64_t count) {
 // --- benchmarks -------------------------------------------------------------------------------
 
 void echo_once(io::EventLoop& loop, Client& client, const std::string& bytes) {
-  const auto response = client.call(EchoRequest{bytes}, Deadline::after(loop.clock(), 10 * kSecond));
+  const auto response =
+      client.call(EchoRequest{bytes}, Deadline::after(loop.clock(), 10 * kSecond));
   CHECK(response && response->bytes == bytes, "an echo is not what was said");
 }
 
@@ -338,8 +339,14 @@ void bulk_1m(benchmark::State& state, bool push) {
   state.counters["cpu_us"] = 1e6 * bulk.cpu_s / kBulks;  // of both sides
   state.counters["bare_cpu_us"] = 1e6 * bare.cpu_s / kBulks;
 }
-BENCHMARK_CAPTURE(bulk_1m, pull, false)->UseManualTime()->Iterations(8)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(bulk_1m, push, true)->UseManualTime()->Iterations(8)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(bulk_1m, pull, false)
+    ->UseManualTime()
+    ->Iterations(8)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(bulk_1m, push, true)
+    ->UseManualTime()
+    ->Iterations(8)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace hadal::net

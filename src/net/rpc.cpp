@@ -86,9 +86,9 @@ void Call::answer(void (*encode_response)(const void*, std::vector<std::byte>&, 
   encode_response(response, message, encoded);
   if (!encoded) return answer(Error{Code::kInternal, std::move(encoded).error().message});
   if (message.size() > connection.message_bytes_max()) {
-    return answer(Error{Code::kInternal,
-                        fmt::format("the response has {} bytes; the peer takes {}", message.size(),
-                                    connection.message_bytes_max())});
+    return answer(
+        Error{Code::kInternal, fmt::format("the response has {} bytes; the peer takes {}",
+                                           message.size(), connection.message_bytes_max())});
   }
   CHECK(!std::exchange(answered_, true), "a call is answered twice");
   session_->serving_.erase(id_);
@@ -222,9 +222,8 @@ Result<> Session::called(Reader& in) {
     begun = fail(Code::kUnavailable,
                  fmt::format("busy with {} calls, as many as it takes", methods_->calls_max()));
   } else {
-    const auto call =
-        std::make_shared<Call>(shared_from_this(), methods_, header.id,
-                               deadline_of(header.left_us, executor_.clock()));
+    const auto call = std::make_shared<Call>(shared_from_this(), methods_, header.id,
+                                             deadline_of(header.left_us, executor_.clock()));
     begun = begin(header.method, in.bytes(in.remaining()), call);
   }
   if (!begun) post_error(header.id, false, begun.error());
@@ -239,8 +238,7 @@ Result<> Session::begin(uint16_t method, Bytes request, const std::shared_ptr<Ca
   }
   if (!methods_->refusal.empty()) return fail(Code::kUnavailable, methods_->refusal);
   if (call->deadline().passed(executor_.clock())) {
-    return fail(Code::kTimeout,
-                fmt::format("{} came after its deadline", it->second.name));
+    return fail(Code::kTimeout, fmt::format("{} came after its deadline", it->second.name));
   }
   return it->second.start(executor_, request, call);
 }
@@ -277,8 +275,7 @@ Result<> Session::failed(Reader& in) {
   Waiting* const waiting = TRY(take_waiting(error.id));
   if (waiting == nullptr) return {};
   waiting->fate = error.begun ? Fate::kAnswered : Fate::kNotBegun;
-  waiting->result =
-      fail(error.code, fmt::format("{}: {}", connection_->peer_text(), error.text));
+  waiting->result = fail(error.code, fmt::format("{}: {}", connection_->peer_text(), error.text));
   waiting->end.set();
   return {};
 }
@@ -405,8 +402,8 @@ void Client::State::connect() {
   Executor& executor = this_executor();
   if (retry_ns > executor.now_ns()) sleep_fiber(retry_ns - executor.now_ns());
   if (ended) return;
-  auto connection = transport.connect(
-      address, Deadline::after(executor.clock(), options.connect_timeout_ns));
+  auto connection =
+      transport.connect(address, Deadline::after(executor.clock(), options.connect_timeout_ns));
   if (ended) return;
   if (connection) {
     session = Session::start(executor, *std::move(connection), methods);
@@ -444,9 +441,8 @@ Result<std::shared_ptr<Session>> Client::session(Deadline deadline) {
     state->transport.executor().spawn("connect", [state] { state->connect(); });
   }
   if (!state->attempt.wait(deadline)) {
-    return fail(Code::kTimeout,
-                fmt::format("{}: the deadline passed before there was a connection",
-                            state->address));
+    return fail(Code::kTimeout, fmt::format("{}: the deadline passed before there was a connection",
+                                            state->address));
   }
   if (state->ended) return fail(Code::kCancelled, "the client has ended");
   if (state->session && state->session->is_open()) return state->session;

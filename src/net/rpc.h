@@ -297,15 +297,15 @@ void Methods::add(H handler) {
                          const std::shared_ptr<Call>& call) -> Result<> {
     R request;
     TRY(decode(bytes, request, R::kName));
-    executor.spawn(R::kName, [shared, request = std::move(request),
-                              reply = Reply<Response>(call)]() mutable {
-      if constexpr (std::invocable<H&, R, Reply<Response>>) {
-        (*shared)(std::move(request), std::move(reply));
-      } else {
-        Result<Response> result = (*shared)(std::move(request), reply.call());
-        std::move(reply).send(result);
-      }
-    });
+    executor.spawn(R::kName,
+                   [shared, request = std::move(request), reply = Reply<Response>(call)]() mutable {
+                     if constexpr (std::invocable<H&, R, Reply<Response>>) {
+                       (*shared)(std::move(request), std::move(reply));
+                     } else {
+                       Result<Response> result = (*shared)(std::move(request), reply.call());
+                       std::move(reply).send(result);
+                     }
+                   });
     return {};
   };
   add(R::kMethod, {R::kName, std::move(start)});
@@ -319,9 +319,7 @@ Result<typename R::Response> Session::call(const R& request, Deadline deadline, 
       [](const void* from, std::vector<std::byte>& out) {
         return encode(*static_cast<const R*>(from), out, R::kName);
       },
-      [](Bytes bytes, void* to) {
-        return decode(bytes, *static_cast<Response*>(to), R::kName);
-      }};
+      [](Bytes bytes, void* to) { return decode(bytes, *static_cast<Response*>(to), R::kName); }};
   Response response = {};
   Fate ignored;
   TRY(run_call(kCoding, &request, &response, deadline, fate != nullptr ? *fate : ignored));

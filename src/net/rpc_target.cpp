@@ -142,6 +142,7 @@ struct Parsed {
   }
   std::vector<std::byte> with_id(uint64_t other) const {
     std::vector<std::byte> bytes;
+    bytes.reserve(32 + rest.size());
     Encoder out(bytes);
     out(kind);
     out(other);
@@ -178,7 +179,8 @@ Tampering::Change planted(std::string_view broken, Rng rng) {
     const Parsed message = Parsed::of(bytes);
     if (!message.is_answer()) {
       Messages messages{message.with_id(2 * message.id)};
-      if (message.kind == 1 && rng.chance(0.1)) messages.push_back(message.with_id(2 * message.id + 1));
+      if (message.kind == 1 && rng.chance(0.1))
+        messages.push_back(message.with_id(2 * message.id + 1));
       return messages;
     }
     return message.id % 2 == 1 ? Messages{} : Messages{message.with_id(message.id / 2)};
@@ -221,8 +223,8 @@ class Run {
         network_(world_, {.latency_ns_max = 2 * kMillisecond, .bytes_per_second = 100'000'000}),
         rng_(world_.rng().fork(1)) {
     for (int i = 0; i < kServers; ++i) {
-      servers_.push_back(&world_.add_process(
-          fmt::format("server-{}", i), [this](sim::Process& self) { serve(self); }));
+      servers_.push_back(&world_.add_process(fmt::format("server-{}", i),
+                                             [this](sim::Process& self) { serve(self); }));
     }
     for (int i = 0; i < kClients; ++i) {
       clients_.push_back({});
@@ -291,17 +293,16 @@ class Run {
   void serve(sim::Process& self) {
     const auto transport = make(self);
     Server server(*transport, {.calls_max = kServerCallsMax});
-    server.on<WorkRequest>(
-        [&](const WorkRequest& request, Call& call) -> Result<WorkResponse> {
-          if (server.calls() > kServerCallsMax) fail_with("a server runs more calls than it may");
-          ++calls_[request.token].executed;
-          if (calls_[request.token].executed > 1) {
-            fail_with(fmt::format("call {} is executed again", request.token));
-          }
-          if (request.sleep_ns > 0) sleep_fiber(static_cast<int64_t>(request.sleep_ns));
-          if (request.bulk) TRY(work_on(request, call));
-          return WorkResponse{hash_u64(request.token)};
-        });
+    server.on<WorkRequest>([&](const WorkRequest& request, Call& call) -> Result<WorkResponse> {
+      if (server.calls() > kServerCallsMax) fail_with("a server runs more calls than it may");
+      ++calls_[request.token].executed;
+      if (calls_[request.token].executed > 1) {
+        fail_with(fmt::format("call {} is executed again", request.token));
+      }
+      if (request.sleep_ns > 0) sleep_fiber(static_cast<int64_t>(request.sleep_ns));
+      if (request.bulk) TRY(work_on(request, call));
+      return WorkResponse{hash_u64(request.token)};
+    });
     CHECK(server.listen("sim:" + self.name()));
     sleep_fiber(kNever);
   }
@@ -338,8 +339,10 @@ class Run {
     WorkRequest request{.token = ++tokens_};
     const uint64_t server = rng_.below(kServers);
     const int64_t timeout_ns =
-        calm ? kCalmCallNs : static_cast<int64_t>(rng_.below(rng_.chance(0.5) ? kSecond : 20 * kSecond));
-    if (rng_.chance(0.5)) request.sleep_ns = rng_.below(calm ? 10 * kMillisecond : 500 * kMillisecond);
+        calm ? kCalmCallNs
+             : static_cast<int64_t>(rng_.below(rng_.chance(0.5) ? kSecond : 20 * kSecond));
+    if (rng_.chance(0.5))
+      request.sleep_ns = rng_.below(calm ? 10 * kMillisecond : 500 * kMillisecond);
     const size_t bulk_bytes = rng_.chance(0.3) ? rng_.below(700'000) : 0;
     at.process->post([this, &at, request, server, timeout_ns, bulk_bytes, calm] {
       if (at.life == nullptr) return;

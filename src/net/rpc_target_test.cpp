@@ -22,7 +22,8 @@ TEST(RpcTarget, TheSameSeedGivesTheSameRun) {
 TEST(RpcTarget, PlantedMistakesAreFound) {
   for (const std::string_view broken : kRpcTarget.broken) {
     uint64_t seed = 1;
-    while (seed <= 1000 && kRpcTarget.run(kRpcTarget.scenario(seed, broken)).failure.empty()) ++seed;
+    while (seed <= 1000 && kRpcTarget.run(kRpcTarget.scenario(seed, broken)).failure.empty())
+      ++seed;
     EXPECT_LE(seed, 1000U) << broken;
   }
 }

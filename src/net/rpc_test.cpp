@@ -75,10 +75,11 @@ struct Cluster {
     kept = &replies;
     Server serving(*transport, options);
     server = &serving;
-    serving.on<AddRequest>([this](const AddRequest& request, Call& /*call*/) -> Result<AddResponse> {
-      ++executed;
-      return AddResponse{request.a + request.b};
-    });
+    serving.on<AddRequest>(
+        [this](const AddRequest& request, Call& /*call*/) -> Result<AddResponse> {
+          ++executed;
+          return AddResponse{request.a + request.b};
+        });
     serving.on<DoRequest>([this](DoRequest request, Reply<Text> reply) {
       ++executed;
       perform(request.what, std::move(reply));
@@ -233,7 +234,8 @@ TEST(Rpc, WhatNeverLeftWasNotBegun) {
       self.spawn("call", [&, i] {
         Fate fate = Fate::kAnswered;
         const int64_t seconds = i == 5 ? 1 : 60;  // one by its deadline, the others by the loss
-        EXPECT_FALSE(client.call(DoRequest{std::string(200'000, 'x')}, in_seconds(self, seconds), &fate));
+        EXPECT_FALSE(
+            client.call(DoRequest{std::string(200'000, 'x')}, in_seconds(self, seconds), &fate));
         if (fate == Fate::kUnknown) ++unknown;
         if (fate == Fate::kNotBegun) ++not_begun;
       });

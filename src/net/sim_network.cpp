@@ -208,9 +208,9 @@ void SimNetwork::syn(const std::shared_ptr<Dial>& dial) {
   const auto it = listening_.find(dial->place);
   // Who is dead does not answer. (The name stands for the machine: while nobody listens there the
   // machine refuses.)
-  if (it != listening_.end() && (!it->second.process.alive() ||
-                                 is_cut(dial->from, it->second.process) ||
-                                 is_cut(it->second.process, dial->from))) {
+  if (it != listening_.end() &&
+      (!it->second.process.alive() || is_cut(dial->from, it->second.process) ||
+       is_cut(it->second.process, dial->from))) {
     world_.at(world_.now_ns() + kRetransmitNs, [this, dial] { syn(dial); });
     return;
   }

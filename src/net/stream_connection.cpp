@@ -105,8 +105,9 @@ Result<> StreamConnection::wait_for_room(Deadline deadline) {
   const auto self = shared_from_this();
   while (!lost_ && queued() >= kQueueBytes) {
     if (!room_.wait(deadline)) {
-      return fail(Code::kTimeout, peer_text() + ": the deadline passed before there was room in "
-                                                "the queue");
+      return fail(Code::kTimeout, peer_text() +
+                                      ": the deadline passed before there was room in "
+                                      "the queue");
     }
   }
   if (lost_) return std::unexpected(*lost_);
@@ -123,8 +124,8 @@ Connection::Ticket StreamConnection::post(Bytes message) {
 void StreamConnection::send(FrameKind kind, uint64_t id, Bytes payload) {
   if (lost_) return;
   if (queued() + payload.size() > kQueueBytesMax) {
-    return lose({Code::kNoSpace, fmt::format("{} bytes are queued; the peer does not read",
-                                             queued())});
+    return lose(
+        {Code::kNoSpace, fmt::format("{} bytes are queued; the peer does not read", queued())});
   }
   const size_t at = out_.size();
   out_.resize(at + kHeaderBytes + payload.size());
@@ -398,10 +399,10 @@ Result<> StreamConnection::hello(Bytes payload) {
                             hello.version_min, hello.version_max, kVersion));
   }
   if (hello.message_bytes_max < kMessageBytesMin || hello.message_bytes_max > kMessageBytesMax) {
-    return fail(Code::kCorrupt, fmt::format("the peer takes messages of {} bytes; it must be {} to "
-                                            "{}",
-                                            hello.message_bytes_max, kMessageBytesMin,
-                                            kMessageBytesMax));
+    return fail(Code::kCorrupt,
+                fmt::format("the peer takes messages of {} bytes; it must be {} to "
+                            "{}",
+                            hello.message_bytes_max, kMessageBytesMin, kMessageBytesMax));
   }
   peer_ = {hello.process, std::move(hello.name)};
   message_bytes_max_ = hello.message_bytes_max;
@@ -433,8 +434,8 @@ void StreamConnection::tick() {
   if (silent_ns >= options_->lost_after_ns) receive();  // it may be we who were held up
   if (lost_) return;
   if (now_ns - (open_.is_set() ? heard_ns_ : born_ns_) >= options_->lost_after_ns) {
-    return lose({Code::kUnavailable, fmt::format("no word from the peer for {} ms",
-                                                 silent_ns / kMillisecond)});
+    return lose({Code::kUnavailable,
+                 fmt::format("no word from the peer for {} ms", silent_ns / kMillisecond)});
   }
   if (blocked_ && now_ns - written_ns_ >= options_->lost_after_ns) {
     return lose({Code::kUnavailable, fmt::format("the peer has read nothing for {} ms",
@@ -443,10 +444,10 @@ void StreamConnection::tick() {
   if (open_.is_set() && silent_ns >= options_->ping_after_ns && queued() == 0) {
     send(FrameKind::kPing, 0, {});
   }
-  timer_ = executor_.start_timer(add_ns(now_ns, options_->ping_after_ns),
-                                 [weak = weak_from_this()] {
-                                   if (const auto self = weak.lock()) self->tick();
-                                 });
+  timer_ =
+      executor_.start_timer(add_ns(now_ns, options_->ping_after_ns), [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->tick();
+      });
 }
 
 void StreamConnection::close(std::string_view reason) {

@@ -113,8 +113,8 @@ class StreamConnection final : public Connection,
   std::vector<std::byte> in_;  // in_begin_ to in_end_: not parsed yet
   size_t in_begin_ = 0, in_end_ = 0;
   uint32_t in_sequence_ = 0;
-  uint64_t in_frames_ = 0;  // whole ones
-  size_t unheard_bytes_ = 0;  // since heard_ns_
+  uint64_t in_frames_ = 0;           // whole ones
+  size_t unheard_bytes_ = 0;         // since heard_ns_
   std::optional<FrameHeader> data_;  // a bulk frame whose payload is being received
   Sink sink_;
   size_t data_left_ = 0;

@@ -95,9 +95,9 @@ class StreamTransport final : public Transport {
   Result<std::unique_ptr<Listener>> listen(std::string_view address, Accept accept) override {
     const auto [network, place] = TRY(state_->find(address));
     const std::string_view scheme = network->scheme();
-    auto listener = TRY(hadal::in(
-        address, network->listen(place, [weak = std::weak_ptr(state_), scheme,
-                                         accept = std::move(accept)](auto stream) {
+    auto listener =
+        TRY(hadal::in(address, network->listen(place, [weak = std::weak_ptr(state_), scheme,
+                                                       accept = std::move(accept)](auto stream) {
           if (const auto state = weak.lock()) state->accepted(scheme, std::move(stream), accept);
         })));
     return std::make_unique<StreamListening>(scheme, std::move(listener));

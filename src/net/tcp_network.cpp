@@ -48,9 +48,9 @@ std::string Address::text() const {
 
 Result<Address> parse(std::string_view place) {
   const auto wrong = [&] {
-    return fail(Code::kInvalidArgument,
-                fmt::format("\"{}\" is no place; it must be like 10.0.0.7:9000 or [::1]:9000",
-                            place));
+    return fail(
+        Code::kInvalidArgument,
+        fmt::format("\"{}\" is no place; it must be like 10.0.0.7:9000 or [::1]:9000", place));
   };
   const size_t colon = place.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return wrong();
@@ -191,8 +191,7 @@ class TcpListener final : public StreamListener {
   void accept_some() {
     for (int i = 0; i < kAcceptsPerTurn; ++i) {
       Address peer;
-      const int fd = ::accept4(socket_.fd(), peer.get(), &peer.bytes,
-                               SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = ::accept4(socket_.fd(), peer.get(), &peer.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         accept_(std::make_unique<TcpStream>(Socket(socket_.loop(), fd), peer.text()));
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {

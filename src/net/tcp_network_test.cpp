@@ -83,8 +83,7 @@ TEST_P(Tcp, CallsAndBulk) {
     const auto transport = make(loop, "client");
     Client client(*transport, address);
     for (const size_t size : {0, 1, 1000, 100'000, 1'000'000}) {
-      const auto response =
-          client.call(EchoRequest{.text = std::string(size, 'x')}, soon(loop));
+      const auto response = client.call(EchoRequest{.text = std::string(size, 'x')}, soon(loop));
       ASSERT_TRUE(response) << response.error().message;
       EXPECT_EQ(response->text.size(), size);
     }
@@ -95,8 +94,7 @@ TEST_P(Tcp, CallsAndBulk) {
         const std::vector<std::byte> original = random_bytes(rng, 1 + rng.below(9'000'000));
         std::vector<std::byte> memory = original;
         const Exposure exposure = transport->expose(memory, Access::kReadWrite);
-        const auto response =
-            client.call(EchoRequest{.handle = exposure.handle()}, soon(loop));
+        const auto response = client.call(EchoRequest{.handle = exposure.handle()}, soon(loop));
         EXPECT_TRUE(response) << response.error().message;
         std::ranges::reverse(memory);
         EXPECT_EQ(memory, original);
@@ -133,15 +131,18 @@ TEST(TcpNetwork, AConnectionThatNobodyAcceptsTimesOut) {
     const auto network = tcp_network(loop);
     const auto deaf = *network->listen("127.0.0.1:0", [](auto) {});  // streams are dropped
     std::vector<std::unique_ptr<Stream>> kept;
-    const auto mute = *network->listen("127.0.0.1:0", [&](auto s) { kept.push_back(std::move(s)); });
+    const auto mute =
+        *network->listen("127.0.0.1:0", [&](auto s) { kept.push_back(std::move(s)); });
     const auto transport = make(loop, "client", 400 * kMillisecond);
     EXPECT_EQ(transport->connect("tcp:" + deaf->place(), soon(loop)).error().code,
               Code::kUnavailable);
     EXPECT_EQ(transport->connect("tcp:" + mute->place(), soon(loop)).error().code,
               Code::kUnavailable);  // no word from the peer
-    EXPECT_EQ(transport->connect("tcp:" + mute->place(),
-                                 Deadline::after(loop.clock(), 10 * kMillisecond)).error().code,
-              Code::kTimeout);
+    EXPECT_EQ(
+        transport->connect("tcp:" + mute->place(), Deadline::after(loop.clock(), 10 * kMillisecond))
+            .error()
+            .code,
+        Code::kTimeout);
   });
 }
 
@@ -185,15 +186,15 @@ std::vector<std::byte> frame(FrameKind kind, uint32_t sequence, uint32_t announc
 
 TEST(TcpNetwork, StrangersAreCutOff) {
   Rng rng(1);
-  hostile({}, 1);                             // says nothing
+  hostile({}, 1);                              // says nothing
   hostile(random_bytes(rng, 20'000), 20'000);  // garbage
   const std::string_view http = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
   const Bytes text = bytes_of(http);
   hostile({text.begin(), text.end()}, 7);
-  hostile(frame(FrameKind::kHello, 0, 0xffffffff, {}), 32);                    // a huge length
-  hostile(frame(FrameKind::kMessage, 0, 1 << 20, {}), 32);                     // before its hello
-  hostile(frame(FrameKind::kHello, 5, 0, {}), 32);                             // a wrong number
-  hostile(frame(FrameKind::kHello, 0, 2, {std::byte{7}, std::byte{9}}), 32);   // versions 7 to 9
+  hostile(frame(FrameKind::kHello, 0, 0xffffffff, {}), 32);                     // a huge length
+  hostile(frame(FrameKind::kMessage, 0, 1 << 20, {}), 32);                      // before its hello
+  hostile(frame(FrameKind::kHello, 5, 0, {}), 32);                              // a wrong number
+  hostile(frame(FrameKind::kHello, 0, 2, {std::byte{7}, std::byte{9}}), 32);    // versions 7 to 9
   hostile(frame(FrameKind::kHello, 0, 500, std::vector<std::byte>(499)), 531);  // not all of it
 }
 

@@ -146,9 +146,9 @@ struct TransportOptions {
   Identity self;
   /// Keys must be such that nobody guesses them: system_key() in production.
   std::function<Hash128()> random_key;
-  int64_t ping_after_ns = kSecond;     // of silence
+  int64_t ping_after_ns = kSecond;      // of silence
   int64_t lost_after_ns = 5 * kSecond;  // of silence, also while shaking hands; checked with pings
-  size_t accepted_max = 10'000;        // connections at a time; more are refused
+  size_t accepted_max = 10'000;         // connections at a time; more are refused
 };
 
 class Transport {

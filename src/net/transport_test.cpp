@@ -50,7 +50,8 @@ TEST(Transport, MessagesArriveInOrder) {
     std::vector<std::string> sent;
     Rng rng(1);
     for (int i = 0; i < 300; ++i) {
-      sent.push_back(fmt::format("{} ", i) + std::string(rng.below(i % 10 == 0 ? 200'000 : 300), 'x'));
+      sent.push_back(fmt::format("{} ", i) +
+                     std::string(rng.below(i % 10 == 0 ? 200'000 : 300), 'x'));
       EXPECT_TRUE(pair.from_a->wait_for_room(pair.soon()));
       pair.from_a->post(bytes_of(sent.back()));
       if (i % 7 == 0) sleep_fiber(10'000);

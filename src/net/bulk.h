@@ -45,7 +45,9 @@ struct Region {
 /// The exposed ranges of a process, by their keys.
 class RegionTable {
  public:
-  void add(const Hash128& key, std::shared_ptr<Region> region) { regions_.emplace(key, region); }
+  void add(const Hash128& key, const std::shared_ptr<Region>& region) {
+    regions_.emplace(key, region);
+  }
   void remove(const Hash128& key) { regions_.erase(key); }
   /// Null: there is none, or it does not allow that.
   std::shared_ptr<Region> find(const Hash128& key, Access wanted, uint64_t offset,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "base/check.h"
@@ -144,15 +145,17 @@ void run(sim::Process& self, std::vector<std::byte> says, uint64_t seed) {
   const auto connection = transport->connect("fuzz:peer", Deadline::after(self.clock(), kSecond));
   if (!connection) return;
   const auto methods = std::make_shared<Methods>(3);
-  methods->add<FuzzRequest>([](FuzzRequest /*request*/, Call& call) -> Result<Nested> {
+  methods->add<FuzzRequest>([](const FuzzRequest& /*request*/, Call& call) -> Result<Nested> {
     call.wait_cancelled(Deadline::after(this_executor().clock(), kMillisecond));
     return Nested{};
   });
   const auto session = Session::start(self, *connection, methods);
   std::vector<std::byte> local(1000);
-  (void)(*connection)->pull({{1, 1}, 1000}, 0, local, Deadline::after(self.clock(), kSecond));
-  (void)session->call(FuzzRequest{}, Deadline::after(self.clock(), kSecond));
-  (void)(*connection)->push({{1, 1}, 1000}, 0, local, Deadline::after(self.clock(), kSecond));
+  std::ignore =
+      (*connection)->pull({{1, 1}, 1000}, 0, local, Deadline::after(self.clock(), kSecond));
+  std::ignore = session->call(FuzzRequest{}, Deadline::after(self.clock(), kSecond));
+  std::ignore =
+      (*connection)->push({{1, 1}, 1000}, 0, local, Deadline::after(self.clock(), kSecond));
   sleep_fiber(20 * kSecond);
   CHECK(!session->is_open(), "a peer that says nothing any more is not lost");
   CHECK(methods->calls() == 0, "a call does not end");

@@ -66,7 +66,7 @@ class Tampering final : public Stream {
 
   void start(std::function<void()> ready) override {
     inner_->start([this, ready = std::move(ready)] {
-      (void)drain();  // an error comes again
+      [[maybe_unused]] const Result<> drained = drain();  // an error comes again
       ready();
     });
   }

@@ -1,5 +1,7 @@
 #include "net/rpc.h"
 
+#include <tuple>
+
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -80,7 +82,7 @@ struct Cluster {
           ++executed;
           return AddResponse{request.a + request.b};
         });
-    serving.on<DoRequest>([this](DoRequest request, Reply<Text> reply) {
+    serving.on<DoRequest>([this](const DoRequest& request, Reply<Text> reply) {
       ++executed;
       perform(request.what, std::move(reply));
     });
@@ -89,19 +91,20 @@ struct Cluster {
   }
 
   void perform(const std::string& what, Reply<Text> reply) {
-    if (what == "fail") std::move(reply).send(fail(Code::kConflict, "as it was told"));
-    if (what == "large") std::move(reply).send(Text{std::string(kMessageBytesMax, 'x')});
-    if (what == "keep") kept->push_back(std::move(reply));
-    if (what == "call back") {
+    if (what == "fail") {
+      std::move(reply).send(fail(Code::kConflict, "as it was told"));
+    } else if (what == "large") {
+      std::move(reply).send(Text{std::string(kMessageBytesMax, 'x')});
+    } else if (what == "keep") {
+      kept->push_back(std::move(reply));
+    } else if (what == "call back") {
       const auto sum = reply.call().session().call(AddRequest{20, 3}, reply.call().deadline());
       std::move(reply).send(sum ? Result<Text>(Text{fmt::format("{}", sum->sum)})
                                 : std::unexpected(sum.error()));
-    }
-    if (what == "wait") {
+    } else if (what == "wait") {
       if (reply.call().wait_cancelled(Deadline::never())) ++cancelled;
       std::move(reply).send(Text{"late"});
-    }
-    // Anything else: the reply is dropped.
+    }  // else the reply is dropped
   }
 
   /// Runs `body` in a client process, to its end.
@@ -193,7 +196,7 @@ TEST(Rpc, WhoGivesUpCancels) {
   });
   // So does who goes.
   cluster.run([&](sim::Process& self, Client& client) {
-    self.spawn("call", [&] { (void)client.call(DoRequest{"wait"}, Deadline::never()); });
+    self.spawn("call", [&] { std::ignore = client.call(DoRequest{"wait"}, Deadline::never()); });
     sleep_fiber(kSecond);
     (*client.session(in_seconds(self, 1)))->connection().close("gone");
     sleep_fiber(kSecond);
@@ -278,7 +281,7 @@ TEST(Rpc, CreditsBoundWhatIsUnderWay) {
     size_t ended = 0;
     for (size_t i = 0; i < kCallsMax + 10; ++i) {
       self.spawn("call", [&] {
-        (void)client.call(DoRequest{"keep"}, in_seconds(self, 2));
+        std::ignore = client.call(DoRequest{"keep"}, in_seconds(self, 2));
         ++ended;
       });
     }

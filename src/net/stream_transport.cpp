@@ -110,7 +110,7 @@ class StreamTransport final : public Transport {
     const auto [network, place] = TRY(state->find(to));
     auto stream = TRY(hadal::in(to, network->connect(place, deadline)));
     if (state->ended) return fail(Code::kCancelled, to + ": the process ends");
-    const auto connection = state->make(std::move(stream), to);
+    auto connection = state->make(std::move(stream), to);
     connection->open(nullptr);
     TRY(connection->wait_until_open(deadline));
     return connection;

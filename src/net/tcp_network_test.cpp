@@ -113,13 +113,13 @@ TEST(TcpNetwork, PlacesThatAreNone) {
                                          "1.2.3.4:x", "name:80", "[::1:80", "[]:80", "[::1]"}) {
       const auto result = transport->connect("tcp:" + std::string(place), soon(loop));
       EXPECT_EQ(result.error().code, Code::kInvalidArgument) << place;
-      EXPECT_FALSE(transport->listen("tcp:" + std::string(place), [](auto) {})) << place;
+      EXPECT_FALSE(transport->listen("tcp:" + std::string(place), [](const auto&) {})) << place;
     }
     std::string address;
     {
-      const auto listener = *transport->listen("tcp:127.0.0.1:0", [](auto) {});
+      const auto listener = *transport->listen("tcp:127.0.0.1:0", [](const auto&) {});
       address = listener->address();
-      EXPECT_EQ(transport->listen(address, [](auto) {}).error().code, Code::kAlreadyExists);
+      EXPECT_EQ(transport->listen(address, [](const auto&) {}).error().code, Code::kAlreadyExists);
     }
     EXPECT_EQ(transport->connect(address, soon(loop)).error().code, Code::kUnavailable);
   });
@@ -129,7 +129,7 @@ TEST(TcpNetwork, AConnectionThatNobodyAcceptsTimesOut) {
   io::EventLoop loop;
   loop.run([&] {
     const auto network = tcp_network(loop);
-    const auto deaf = *network->listen("127.0.0.1:0", [](auto) {});  // streams are dropped
+    const auto deaf = *network->listen("127.0.0.1:0", [](const auto&) {});  // streams are dropped
     std::vector<std::unique_ptr<Stream>> kept;
     const auto mute =
         *network->listen("127.0.0.1:0", [&](auto s) { kept.push_back(std::move(s)); });

@@ -72,7 +72,7 @@ TEST(Transport, AddressesThatAreNone) {
               "\"tcp:1\" is no address here; it must begin with local:");
     EXPECT_EQ(pair.a->connect("local:c", pair.soon()).error().message,
               "local:c: nobody listens there");
-    EXPECT_EQ(pair.a->listen("local:b", [](auto) {}).error().code, Code::kAlreadyExists);
+    EXPECT_EQ(pair.a->listen("local:b", [](const auto&) {}).error().code, Code::kAlreadyExists);
   });
 }
 

@@ -11,7 +11,7 @@
 // virtual: it moves to the next event when nobody has work left, so an hour of timeouts costs
 // nothing. What an operating system leaves open the seed decides: which process runs next, how long
 // a task takes, how clocks drift apart. Disks and networks that fail are made of processes and
-// events in the same way (io/sim_disk.h, net/sim_transport.h).
+// events in the same way (io/sim_disk.h, net/sim_network.h).
 //
 // What happened is told in a log of lines, "time process text"; fingerprint() covers every line and
 // every scheduling decision, so two runs that differ anywhere differ there.

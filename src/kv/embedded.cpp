@@ -202,6 +202,7 @@ void EmbeddedStore::commit_queue() {
   while (!queue_.empty()) {
     const Batch batch = next_batch();
     if (!batch.members.empty()) finish(batch, write(batch.writes));
+    yield_fiber();  // who was woken may commit again: all of them share the next flush
   }
   committing_ = false;
   idle_.wake_all();

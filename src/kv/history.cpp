@@ -29,7 +29,7 @@ struct Held {
   bool at = true;  // false: somewhere before that stamp
   size_t writer = kNobody;
   std::optional<std::string> value = {};
-  auto order() const { return std::tuple(stamp, at); }
+  auto order() const { return std::tuple(stamp, at, writer); }
 };
 
 struct Key {
@@ -158,8 +158,7 @@ class Graph {
       for (const KeyRange& range : t.clears) add_clears(i, range);
     }
     for (auto& [key, k] : keys_) {
-      std::stable_sort(k.held.begin(), k.held.end(),
-                       [](const Held& a, const Held& b) { return a.order() < b.order(); });
+      std::ranges::sort(k.held, {}, &Held::order);
     }
   }
 

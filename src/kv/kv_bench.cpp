@@ -1,6 +1,8 @@
 // Durable transactions and reads of the embedded store as its rows grow, next to what the disk's
 // flushes allow. HADAL_KV_ROWS_MAX=100000000 adds 1e8 rows (15 GB of disk, ten minutes).
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 
@@ -43,7 +45,8 @@ void store(benchmark::State& state) {
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
   const char* const most = std::getenv("HADAL_KV_ROWS_MAX");
-  const int64_t rows_max = most == nullptr ? 10'000'000 : std::atoll(most);
+  int64_t rows_max = 10'000'000;
+  if (most != nullptr) std::from_chars(most, most + std::strlen(most), rows_max);
   for (int64_t rows = 100'000; rows <= rows_max; rows *= 10) benchmark->Arg(rows);
 }
 BENCHMARK(store)->Apply(sizes)->Iterations(1)->Repetitions(1)->UseRealTime()->Unit(

@@ -122,5 +122,11 @@ function(hadal_test_program program label library links)
   target_link_libraries(${program} PRIVATE ${library} GTest::gtest GTest::gtest_main fmt::fmt
                                            ${links})
   target_compile_definitions(${program} PRIVATE HADAL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  gtest_discover_tests(${program} PROPERTIES LABELS ${label} TIMEOUT 600 DISCOVERY_TIMEOUT 60)
+  # A slow test may run a hundred thousand seeds of the simulator.
+  set(seconds 600)
+  if(label STREQUAL slow)
+    set(seconds 14400)
+  endif()
+  gtest_discover_tests(${program} PROPERTIES LABELS ${label} TIMEOUT ${seconds}
+                       DISCOVERY_TIMEOUT 60)
 endfunction()

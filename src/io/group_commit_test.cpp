@@ -6,8 +6,6 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include "io/group_commit_target.h"
-#include "sim/search.h"
 #include "sim/world.h"
 
 namespace hadal::io {
@@ -108,32 +106,6 @@ TEST(GroupCommit, ResetSavesNobodyWhoWaits) {
     sleep_fiber(10 * kMillisecond);
     EXPECT_EQ(story, "!!!d");
   });
-}
-
-TEST(GroupCommit, SurvivesWhateverTheSimulatorDoes) {
-  const sim::Target target = group_commit_target();
-  const auto found = sim::search(
-      target, {.scenario = target.scenario(0), .first_seed = 0, .last_seed = 299, .processes = 2});
-  ASSERT_TRUE(found) << found.error().message;
-  EXPECT_FALSE(found->failed) << replay_command(target, found->first.scenario) << "\n"
-                              << found->first.outcome.failure << "\n"
-                              << found->first.outcome.log;
-  EXPECT_EQ(found->runs, 300U);
-  EXPECT_EQ(target.run(target.scenario(5)).fingerprint, target.run(target.scenario(5)).fingerprint);
-}
-
-TEST(GroupCommit, EveryPlantedMistakeIsFound) {
-  const sim::Target target = group_commit_target();
-  for (const std::string_view broken : target.broken) {
-    const auto found = sim::search(target, {.scenario = target.scenario(0, broken),
-                                            .first_seed = 0,
-                                            .last_seed = 999,
-                                            .processes = 2});
-    ASSERT_TRUE(found) << found.error().message;
-    EXPECT_TRUE(found->failed) << broken;
-    fmt::print("{}: seed {}, {}\n", broken, found->first.scenario.seed,
-               found->first.outcome.failure);
-  }
 }
 
 }  // namespace

@@ -8,6 +8,6 @@
 namespace hadal::kv {
 
 /// Named "kv".
-const sim::Target& sim_target();
+sim::Target kv_target();
 
 }  // namespace hadal::kv

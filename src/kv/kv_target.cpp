@@ -1,4 +1,4 @@
-#include "kv/sim_target.h"
+#include "kv/kv_target.h"
 
 #include <algorithm>
 #include <memory>
@@ -250,15 +250,13 @@ sim::Outcome run_scenario(const sim::Scenario& scenario) {
 
 }  // namespace
 
-const sim::Target& sim_target() {
-  static const sim::Target kTarget = {
-      .name = "kv",
-      .what = "the key-value store: random transactions over crashes and bad disks",
-      .steps = 300,
-      .faults = {"cut", "disk-error", "kill", "power"},
-      .broken = {"missing-conflict", "skipped-flush", "torn-batch"},
-      .run = run_scenario};
-  return kTarget;
+sim::Target kv_target() {
+  return {.name = "kv",
+          .what = "the key-value store: random transactions over crashes and bad disks",
+          .steps = 300,
+          .faults = {"cut", "disk-error", "kill", "power"},
+          .broken = {"missing-conflict", "skipped-flush", "torn-batch"},
+          .run = run_scenario};
 }
 
 }  // namespace hadal::kv

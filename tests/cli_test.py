@@ -31,8 +31,8 @@ class Program(CliTest):
     def test_doctor(self):
         out = self.json("doctor", "--json")
         self.assertEqual(list(out), ["hadal", "probes"])
-        names = ["isa", "cpu", "memory", "compiler", "gpu", "nvrtc", "fuse", "duckdb", "slurm",
-                 "rdma", "ucx", "python"]
+        names = ["isa", "cpu", "memory", "compiler", "gpu", "nvrtc", "io_uring", "fuse",
+                 "duckdb", "slurm", "rdma", "ucx", "python"]
         self.assertEqual(list(out["probes"]), names)
         text = self.ok("doctor")
         for name, probe in out["probes"].items():

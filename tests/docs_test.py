@@ -6,7 +6,7 @@
                 any number of lines
     ```python   is run in the same folder, where the Python module is built
     ```console  is shown only: it needs what not every machine has
-    ```cpp      must be tests/eplb_example.cpp, which is built
+    ```cpp      must be tests/eplb_example.cpp, which is built, or stand in a test
 
 usage: docs_test.py path/to/hadal
 """
@@ -143,11 +143,13 @@ class Docs(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"\Alayer 0: busiest GPU / mean = 1\.\d+, .*\nlayer 1: .*\n\Z")
 
-    def test_kernel_example(self):
-        source = read("src/gpu/emulator/example_test.cpp")
-        for block in blocks(read("docs/gpu-emulator.md")):
-            if block.language == "cpp":
-                self.assertIn(block.text, source, f"docs/gpu-emulator.md:{block.line}")
+    def test_examples_that_are_tests(self):
+        for page, test in (("docs/gpu-emulator.md", "src/gpu/emulator/example_test.cpp"),
+                           ("docs/simulation.md", "src/io/sim_example_test.cpp")):
+            source = read(test)
+            for block in blocks(read(page)):
+                if block.language == "cpp":
+                    self.assertIn(block.text, source, f"{page}:{block.line}")
 
 
 class Rules(unittest.TestCase):

@@ -175,7 +175,12 @@ class Writer {
     bytes({buffer, size});
   }
 
-  void bytes(Bytes bytes) { out_.insert(out_.end(), bytes.begin(), bytes.end()); }
+  void bytes(Bytes bytes) {
+    if (bytes.empty()) return;
+    const size_t at = out_.size();
+    out_.resize(at + bytes.size());
+    std::memcpy(out_.data() + at, bytes.data(), bytes.size());
+  }
   void prefixed(Bytes data) {
     varint(data.size());
     bytes(data);

@@ -189,6 +189,23 @@ void sleep_fiber(int64_t duration_ns) {
   nobody.wait(Deadline::after(this_executor().clock(), duration_ns));
 }
 
+void run_at_once(std::string_view name, size_t count, const std::function<void(size_t i)>& body) {
+  if (!in_fiber()) {
+    for (size_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  size_t running = count;
+  FiberEvent ended;
+  // Where an executor stops, these unwind before the fiber that waits here: they are younger.
+  for (size_t i = 0; i < count; ++i) {
+    this_executor().spawn(name, [&, i] {
+      body(i);
+      if (--running == 0) ended.set();
+    });
+  }
+  if (count > 0) ended.wait();
+}
+
 void FiberMutex::lock() {
   if (locked_) {
     waiters_.wait();  // unlock() hands the lock over

@@ -109,6 +109,10 @@ bool in_fiber();
 void yield_fiber();
 void sleep_fiber(int64_t duration_ns);
 
+/// Calls body(0) to body(count - 1) in fibers of their own, at once, and returns when all have
+/// ended. Outside of a fiber, where nothing waits: one after another.
+void run_at_once(std::string_view name, size_t count, const std::function<void(size_t i)>& body);
+
 /// One fiber at a time, over waits, in the order of lock().
 class FiberMutex {
  public:

@@ -11,6 +11,9 @@ void add_trace(Command& root);
 void add_gpu(Command& root);
 void add_demo(Command& root);
 void add_gemm(Command& root);
+void add_fs(Command& root);
+void add_sim(Command& root);
+void add_kv(Command& root);
 void add_doctor(Command& root);
 void add_completion(Command& root, const CommandTree& tree);
 void add_version(Command& root);
@@ -22,6 +25,8 @@ void add_eplb_show(Command& eplb);
 void add_eplb_simulate(Command& eplb);
 
 void add_gemm_bench(Command& gemm);
+
+void add_fs_chunks_bench(Command& chunks);
 
 // The verbs of `hadal trace`.
 void add_trace_views(Command& parent);    // summary, kernels, streams, regions, overlap, gates, ...

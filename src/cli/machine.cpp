@@ -16,6 +16,8 @@
 #include "cpu/cpu.h"
 #include "gpu/compiler.h"
 #include "gpu/driver_device.h"
+#include "io/event_loop.h"
+#include "io/ring.h"
 
 namespace hadal::cli {
 namespace {
@@ -99,6 +101,14 @@ Probe probe_nvrtc() {
                                       gpu::cuda::version_text(compiler->version())));
 }
 
+Probe probe_io_uring() {
+  io::EventLoop loop;
+  const Result<std::unique_ptr<io::Ring>> ring = io::Ring::open(loop, 1);
+  if (ring) return present("io_uring", "taken by the kernel");
+  return missing("io_uring", ring.error().message,
+                 "files are read and written by threads, at more CPU time per operation");
+}
+
 Probe probe_fuse() {
   const std::string costs = "hadal fs cannot be mounted; its client library still works";
   if (::access("/dev/fuse", F_OK) != 0) return missing("fuse", "no /dev/fuse", costs);
@@ -172,6 +182,7 @@ std::vector<Probe> probe_machine() {
           present("compiler", compiler_name()),
           probe_gpu(),
           probe_nvrtc(),
+          probe_io_uring(),
           probe_fuse(),
           probe_library("duckdb", "libduckdb.so", "hadal pond cannot run SQL or read Parquet"),
           probe_slurm(),

@@ -3,7 +3,7 @@
 //
 //   EventLoop loop;
 //   loop.run([&] {                         // in a fiber; the loop ends when it returns
-//     auto files = TRY(open_files(loop, "/data"));
+//     auto files = TRY(NativeFiles::open(loop, "/data"));
 //     ...
 //   });
 //

@@ -7,7 +7,8 @@
 namespace hadal::io {
 
 struct Offload::Job {
-  const std::function<void()>* function;
+  const std::function<void()>* function;  // of the fiber that waits; null: it is `started`
+  std::function<void()> started = {};
   bool called = false;   // under the mutex
   FiberEvent done = {};  // of the executor
 };
@@ -51,6 +52,14 @@ void Offload::run_job(const std::function<void()>& function) {
   job->done.wait();
 }
 
+void Offload::start(std::function<void()> function) {
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::make_shared<Job>(nullptr, std::move(function)));
+  }
+  wake_.notify_one();
+}
+
 void Offload::work() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -59,8 +68,9 @@ void Offload::work() {
     const std::shared_ptr<Job> job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    (*job->function)();
+    job->function != nullptr ? (*job->function)() : job->started();
     lock.lock();
+    if (job->function == nullptr) continue;
     job->called = true;
     called_.notify_all();
     executor_.post([job] { job->done.set(); });

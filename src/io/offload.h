@@ -8,7 +8,7 @@
 // is unwound while its call runs blocks its thread until the call has returned, because the call
 // may use the fiber's stack.
 //
-// Threads: run() from fibers of the executor.
+// Threads: the executor's; run() from its fibers.
 #pragma once
 
 #include <condition_variable>
@@ -51,6 +51,9 @@ class Offload {
       return value;
     }
   }
+
+  /// The same, and nobody waits for it. Not only from fibers; all are called before the end.
+  void start(std::function<void()> function);
 
  private:
   struct Job;

@@ -9,28 +9,12 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/executor.h"
+#include "io/file_checks.h"
 
 namespace hadal::io {
 namespace {
 
 using Sector = std::array<std::byte, kSectorBytes>;
-
-std::string_view parent_of(std::string_view path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-}
-
-bool is_path(std::string_view path) {
-  if (path.empty() || path.front() == '/' || path.back() == '/') return false;
-  size_t begin = 0;
-  while (begin <= path.size()) {
-    const size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view name = path.substr(begin, end - begin);
-    if (name.empty() || name == "." || name == "..") return false;
-    begin = end + 1;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -110,9 +94,10 @@ struct SimDisk::Inode {
   }
 
   /// Of the changes, each sector is kept or not; sizes and holes whole or not.
-  void lose(Rng& rng) {
+  void lose(Rng& rng, bool ordered_appends) {
     // Sometimes nearly all of it is there, sometimes nearly nothing.
     const double share = rng.uniform();
+    const int64_t end = ordered_appends ? durable.size : kNever;
     for (const SimDiskChange& change : changes) {
       if (change.kind != Change::Kind::kWrite) {
         if (rng.uniform() < share) apply(durable, change);
@@ -122,9 +107,12 @@ struct SimDisk::Inode {
       for (size_t done = 0; done < data.size();) {
         const int64_t at = change.offset + static_cast<int64_t>(done);
         const size_t count = std::min<size_t>(data.size() - done, kSectorBytes - at % kSectorBytes);
-        if (rng.uniform() < share) durable.write(at, data.subspan(done, count));
+        if (at >= end || rng.uniform() < share) durable.write(at, data.subspan(done, count));
         done += count;
       }
+    }
+    if (durable.size > end) {
+      durable.resize(end + static_cast<int64_t>(rng.below(durable.size - end + 1)));
     }
     kept = made();
     changes.clear();
@@ -138,7 +126,6 @@ class SimDisk::OpenFile final : public File {
       : disk_(disk), path_(std::move(path)), inode_(std::move(inode)), access_(access) {}
 
   Result<size_t> read(int64_t offset, std::span<std::byte> to) override {
-    TRY(check_range(offset, static_cast<int64_t>(to.size())));
     TRY(check_access(offset, to));
     disk_.wait(disk_.options.latency_ns_max);
     TRY(disk_.fault(disk_.options.read_error_rate, "read", path_));
@@ -149,8 +136,8 @@ class SimDisk::OpenFile final : public File {
   }
 
   Result<> write(int64_t offset, std::span<const std::byte> from) override {
-    TRY(check_range(offset, static_cast<int64_t>(from.size())));
     TRY(check_access(offset, from));
+    if (from.empty()) return {};
     const int64_t growth = offset + static_cast<int64_t>(from.size()) - inode_->now.size;
     if (growth > 0 && disk_.used_bytes() + growth > disk_.options.capacity_bytes) {
       return fail(Code::kNoSpace, fmt::format("{}: the disk is full", path_));
@@ -169,6 +156,7 @@ class SimDisk::OpenFile final : public File {
     const int64_t until = inode_->made();
     disk_.wait(disk_.options.sync_ns_max);
     TRY(disk_.fault(disk_.options.write_error_rate, "sync", path_));
+    if (disk_.options.skip_syncs) return {};
     inode_->keep(until);
     disk_.record({.kind = Change::Kind::kSync, .file = inode_->number, .bytes = until});
     return {};
@@ -177,34 +165,24 @@ class SimDisk::OpenFile final : public File {
   Result<int64_t> size() override { return inode_->now.size; }
 
   Result<> resize(int64_t bytes) override {
-    TRY(check_range(0, bytes));
+    TRY(check_range(path_, 0, bytes));
     change({.kind = Change::Kind::kResize, .bytes = bytes});
     disk_.wait(disk_.options.latency_ns_max);
     return {};
   }
 
   Result<> punch_hole(int64_t offset, int64_t bytes) override {
-    TRY(check_range(offset, bytes));
+    TRY(check_range(path_, offset, bytes));
     change({.kind = Change::Kind::kPunch, .offset = offset, .bytes = bytes});
     disk_.wait(disk_.options.latency_ns_max);
     return {};
   }
 
  private:
-  Result<> check_range(int64_t offset, int64_t bytes) const {
-    if (offset >= 0 && bytes >= 0 && offset <= (int64_t{1} << 60) - bytes) return {};
-    return fail(Code::kInvalidArgument,
-                fmt::format("{}: {} bytes at {} are no range", path_, bytes, offset));
-  }
-
   Result<> check_access(int64_t offset, Bytes memory) const {
-    const auto address = reinterpret_cast<uintptr_t>(memory.data());
-    const uint64_t all = static_cast<uint64_t>(offset) | memory.size() | address;
-    if (access_ == Access::kBuffered || all % kBlockBytes == 0) return {};
-    return fail(Code::kInvalidArgument,
-                fmt::format("{}: direct access to {} bytes at {} of the file and {:#x} of memory; "
-                            "all must be multiples of {}",
-                            path_, memory.size(), offset, address, kBlockBytes));
+    TRY(check_range(path_, offset, static_cast<int64_t>(memory.size())));
+    if (access_ == Access::kDirect) TRY(check_direct(path_, offset, memory));
+    return {};
   }
 
   void change(SimDiskChange change) {
@@ -238,9 +216,7 @@ void SimDisk::record(Change change) {
 }
 
 Result<> SimDisk::check_parent(std::string_view path) const {
-  if (!is_path(path)) {
-    return fail(Code::kInvalidArgument, fmt::format("\"{}\" is no path", path));
-  }
+  TRY(check_path(path));
   const std::string_view parent = parent_of(path);
   if (parent.empty()) return {};
   const auto it = names_.find(parent);
@@ -374,6 +350,20 @@ Result<Space> SimDisk::space() {
   return Space{options.capacity_bytes, std::max<int64_t>(options.capacity_bytes - used_bytes(), 0)};
 }
 
+Result<std::unique_ptr<FileLock>> SimDisk::lock(std::string_view path) {
+  struct Held final : FileLock {
+    Held(std::shared_ptr<std::set<std::string>> in, std::string path)
+        : locked(std::move(in)), name(std::move(path)) {}
+    ~Held() override { locked->erase(name); }
+    std::shared_ptr<std::set<std::string>> locked;
+    std::string name;
+  };
+  TRY(open(path, Open::kCreate));
+  if (!locked_->insert(std::string(path)).second)
+    return fail(Code::kUnavailable, fmt::format("{}: another process has it locked", path));
+  return std::make_unique<Held>(locked_, std::string(path));
+}
+
 void SimDisk::lose_power() {
   const auto all = static_cast<int64_t>(name_changes_.size());
   const int64_t made = kept_names_ + all;
@@ -381,7 +371,7 @@ void SimDisk::lose_power() {
   name_changes_.clear();
   kept_names_ = made;
   for (const auto& [name, inode] : durable_names_) {
-    if (inode) inode->lose(rng_);
+    if (inode) inode->lose(rng_, options.ordered_appends);
   }
   names_ = durable_names_;
 }
@@ -404,8 +394,9 @@ bool SimDisk::rot() {
   return true;
 }
 
-SimDisk SimDisk::replay(std::span<const SimDiskChange> changes, size_t count, Rng rng) {
-  SimDisk disk({}, rng);
+SimDisk SimDisk::replay(std::span<const SimDiskChange> changes, size_t count, Rng rng,
+                        const SimDiskOptions& options) {
+  SimDisk disk(options, rng);
   std::vector<std::shared_ptr<Inode>> inodes;
   for (const SimDiskChange& change : changes.first(count)) {
     switch (change.kind) {

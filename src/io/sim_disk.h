@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,10 @@ struct SimDiskOptions {
   int64_t sync_ns_max = 0;
   double read_error_rate = 0, write_error_rate = 0;  // kIo; a write may have happened
   bool record = false;
+  /// What a file grew by is kept up to some byte, without gaps, as file systems do it that make a
+  /// size durable after its data (ext4 with data=ordered, XFS).
+  bool ordered_appends = false;
+  bool skip_syncs = false;  // of files: they return and make nothing durable, a broken disk
 };
 
 /// A change of the disk, or a sync.
@@ -76,7 +81,8 @@ class SimDisk final : public FileSystem {
 
   const std::vector<SimDiskChange>& recording() const { return recording_; }
   /// A new disk on which the first `count` changes were made before the power went.
-  static SimDisk replay(std::span<const SimDiskChange> changes, size_t count, Rng rng);
+  static SimDisk replay(std::span<const SimDiskChange> changes, size_t count, Rng rng,
+                        const SimDiskOptions& options = {});
 
   using FileSystem::open;
   Result<std::unique_ptr<File>> open(std::string_view path, Open how, Access access) override;
@@ -86,6 +92,7 @@ class SimDisk final : public FileSystem {
   Result<> sync_folder(std::string_view path) override;
   Result<std::vector<std::string>> list(std::string_view path) override;
   Result<Space> space() override;
+  Result<std::unique_ptr<FileLock>> lock(std::string_view path) override;
 
  private:
   using Change = SimDiskChange;
@@ -115,6 +122,7 @@ class SimDisk final : public FileSystem {
   int64_t kept_names_ = 0;                // changes before those
   uint64_t files_ = 0;
   std::vector<SimDiskChange> recording_;
+  std::shared_ptr<std::set<std::string>> locked_ = std::make_shared<std::set<std::string>>();
 };
 
 }  // namespace hadal::io

@@ -90,6 +90,24 @@ TEST(SimDisk, PowerTakesWhatWasNotSynced) {
   EXPECT_EQ(seen, (std::set<std::string>{"aa", "ab", "ba", "bb"}));
 }
 
+TEST(SimDisk, OrderedAppendsHaveNoGaps) {
+  std::set<size_t> sizes;
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    SimDisk disk({.ordered_appends = true}, Rng(seed));
+    const auto file = *disk.open("f", Open::kCreate);
+    ASSERT_TRUE(file->write(0, bytes_of(std::string(100, 'a'))));
+    ASSERT_TRUE(file->sync());
+    ASSERT_TRUE(disk.sync_folder(""));
+    ASSERT_TRUE(file->write(100, bytes_of(std::string(3000, 'b'))));
+    disk.lose_power();
+    const std::string text = text_of(disk, "f");
+    ASSERT_GE(text.size(), 100U);
+    ASSERT_EQ(text, std::string(100, 'a') + std::string(text.size() - 100, 'b'));
+    sizes.insert(text.size());
+  }
+  EXPECT_GT(sizes.size(), 50U);
+}
+
 TEST(SimDisk, NamesAreLostInOrder) {
   std::set<std::string> seen;
   for (uint64_t seed = 0; seed < 100; ++seed) {

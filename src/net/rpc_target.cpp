@@ -478,12 +478,13 @@ class Run {
 
 }  // namespace
 
-const sim::Target kRpcTarget = {
-    .name = "rpc",
-    .what = "calls and bulk transfers over failing networks: each ends in time, as it says",
-    .steps = 200,
-    .faults = {"drop", "spoil", "slow", "reset", "partition", "cut", "kill", "pause"},
-    .broken = {"reply-lost", "replies-swapped", "call-repeated", "unknown-as-not-begun"},
-    .run = [](const sim::Scenario& scenario) { return Run(scenario).run(); }};
+sim::Target rpc_target() {
+  return {.name = "rpc",
+          .what = "calls and bulk transfers over failing networks: each ends in time, as it says",
+          .steps = 200,
+          .faults = {"drop", "spoil", "slow", "reset", "partition", "cut", "kill", "pause"},
+          .broken = {"reply-lost", "replies-swapped", "call-repeated", "unknown-as-not-begun"},
+          .run = [](const sim::Scenario& scenario) { return Run(scenario).run(); }};
+}
 
 }  // namespace hadal::net

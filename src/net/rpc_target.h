@@ -11,6 +11,6 @@
 
 namespace hadal::net {
 
-extern const sim::Target kRpcTarget;
+sim::Target rpc_target();
 
 }  // namespace hadal::net

@@ -423,7 +423,7 @@ INSTANTIATE_TEST_SUITE_P(Files, Native, testing::Values(Engine::kBest, Engine::k
 
 TEST_P(Native, LinksLeadNowhere) {
   const Folder folder, outside;
-  const auto at = folder.path();
+  const auto& at = folder.path();
   std::filesystem::create_directory(at / "d");
   std::filesystem::create_symlink(outside.path(), at / "out");
   std::filesystem::create_symlink("d", at / "within");

@@ -1,11 +1,12 @@
 // io_uring on an event loop: operations of files that do not block the loop.
 //
 // What fibers ask for during a turn of the loop goes to the kernel at the turn's end, in one call
-// (a hook); the loop sleeps in epoll, which reports the ring when something has completed, and that
-// wakes the fibers. So the cost of a system call is shared by all that was asked for or completed
-// in a turn. Completions interrupt nothing: the loop's thread runs them when it enters the kernel
-// next (IORING_SETUP_COOP_TASKRUN, Linux 6.0; older kernels do it without). Running them only when
-// they are asked for, IORING_SETUP_DEFER_TASKRUN, would be cheaper still, but does not wake epoll.
+// (a hook), or by eight if it is more; the loop sleeps in epoll, which reports the ring when
+// something has completed, and that wakes the fibers. So the cost of a system call is shared by all
+// that was asked for or completed in a turn. Completions interrupt nothing: the loop's thread runs
+// them when it enters the kernel next (IORING_SETUP_COOP_TASKRUN, Linux 6.0; older kernels do it
+// without). Running them only when they are asked for, IORING_SETUP_DEFER_TASKRUN, would be cheaper
+// still, but does not wake epoll.
 //
 // A fiber that is unwound blocks the thread until the kernel is done with its memory.
 //

@@ -202,7 +202,8 @@ void EmbeddedStore::commit_queue() {
   while (!queue_.empty()) {
     const Batch batch = next_batch();
     if (!batch.members.empty()) finish(batch, write(batch.writes));
-    yield_fiber();  // who was woken may commit again: all of them share the next flush
+    // Who was woken may commit again: all of them share the next flush.
+    if (!queue_.empty()) yield_fiber();
   }
   committing_ = false;
   idle_.wake_all();
@@ -268,22 +269,18 @@ EmbeddedStore::Batch EmbeddedStore::next_batch() {
   return batch;
 }
 
-Result<Rocks::Snapshot> EmbeddedStore::write(const Rocks::Batch& writes) {
-  const auto write_now = [&]() -> Result<Rocks::Snapshot> {
-    TRY(rocks_->write(writes));
-    return rocks_->snapshot();
-  };
-  if (threads_) return threads_->run(write_now);
+Result<> EmbeddedStore::write(const Rocks::Batch& writes) {
+  if (threads_) return threads_->run([&] { return rocks_->write(writes); });
   // What a flush takes passes before and after it, so that a process may end at either side.
   const auto wait_ns = static_cast<int64_t>(simulated_->rng.below(simulated_->flush_ns_max + 1));
   const auto before_ns = static_cast<int64_t>(simulated_->rng.below(wait_ns + 1));
   sleep_fiber(before_ns);
-  auto written = write_now();
+  Result<> written = rocks_->write(writes);
   sleep_fiber(wait_ns - before_ns);
   return written;
 }
 
-void EmbeddedStore::finish(const Batch& batch, const Result<Rocks::Snapshot>& written) {
+void EmbeddedStore::finish(const Batch& batch, const Result<>& written) {
   if (!written) {
     for (const auto& pending : batch.members) {
       pending->finish(fail(Code::kTimeout, fmt::format("the outcome of the commit is unknown: {}",
@@ -292,7 +289,7 @@ void EmbeddedStore::finish(const Batch& batch, const Result<Rocks::Snapshot>& wr
     return stop(written.error());
   }
   kept_.back().until_ns = executor_.now_ns();
-  kept_.push_back({*written});
+  kept_.push_back({rocks_->snapshot()});
   state_ = batch.state;
   ++counts_.batches;
   counts_.transactions += batch.members.size();

@@ -134,8 +134,8 @@ class EmbeddedStore final : public Store {
   Batch next_batch();
   Result<> check_conflicts(const Commit& commit, Version next);
   void apply(Commit& commit, const Stamp& stamp, Rocks::Batch& writes);
-  Result<Rocks::Snapshot> write(const Rocks::Batch& writes);
-  void finish(const Batch& batch, const Result<Rocks::Snapshot>& written);
+  Result<> write(const Rocks::Batch& writes);
+  void finish(const Batch& batch, const Result<>& written);
   void forget_old();
   void stop(const Error& error);
 

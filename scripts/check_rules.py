@@ -14,7 +14,7 @@ from typing import NamedTuple
 CPP = (".h", ".cpp", ".cuh", ".cu", ".c")
 CODE = CPP + (".py", ".pyi", ".sh", ".cmake")
 # Every header of these folders is public. Elsewhere only folder/folder.h is.
-LIBRARIES = {"base", "cpu", "tensor", "io", "sim", "net", "gpu"}
+LIBRARIES = {"base", "cpu", "tensor", "io", "sim", "net", "kv", "gpu"}
 COLUMNS_MAX = 100       # of C++, which clang-format holds as well
 COLUMNS_MAX_OTHER = 130  # of prose and scripts, which people break by hand
 FUNCTION_LINES_MAX = 70

@@ -327,7 +327,7 @@ Commit Transaction::make_commit() {
   for (KeyRange& range : conflicts_) {
     if (!commit.conflicts.empty() && range.begin <= commit.conflicts.back().end) {
       std::string& end = commit.conflicts.back().end;
-      end = std::max(end, std::move(range.end));
+      end = std::max(end, range.end);
     } else {
       commit.conflicts.push_back(std::move(range));
     }

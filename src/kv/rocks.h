@@ -61,7 +61,7 @@ class Rocks {
   };
 
   /// kNotFound: nothing is there and `create` is off.
-  static Result<std::unique_ptr<Rocks>> open(const RocksOptions& options);
+  static Result<std::unique_ptr<Rocks>> open(const RocksOptions& given);
   /// Not while a call runs.
   ~Rocks();
 
@@ -70,7 +70,7 @@ class Rocks {
   /// Keys come without their first byte. Nothing: more than `skips_max` deleted keys are in the
   /// way; 0: no limit.
   Result<std::optional<Rows>> range(Snapshot snapshot, const KeyRange& range,
-                                    const RangeOptions& options, uint64_t skips_max);
+                                    const RangeOptions& limits, uint64_t skips_max);
   /// Durable when it returns.
   Result<> write(const Batch& batch);
   Snapshot snapshot();

@@ -227,6 +227,21 @@ double crc_seconds_per_page() {
   return (cpu_seconds() - start) / kPages;
 }
 
+void print_json(const std::vector<Figure>& figures, Terminal& terminal) {
+  nlohmann::ordered_json out = {{"loads", nlohmann::ordered_json::array()}};
+  for (const Figure& figure : figures) {
+    nlohmann::ordered_json load = {{"name", figure.name},
+                                   {"per_second", figure.per_second},
+                                   {"bytes_each", figure.bytes_each},
+                                   {"cpu_us", figure.cpu_us},
+                                   {"disk_per_second", nullptr},
+                                   {"target", figure.target}};
+    if (figure.disk) load["disk_per_second"] = *figure.disk;
+    out["loads"].push_back(std::move(load));
+  }
+  terminal.print(out.dump(2) + "\n");
+}
+
 Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   const std::string folder = fmt::format("{}/hadal-chunks-{}", args.folder, ::getpid());
   std::error_code error;
@@ -237,6 +252,10 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   loop.run([&] { figures = measure(loop, folder, args); });
   std::filesystem::remove_all(folder, error);
   if (!figures) return std::unexpected(figures.error());
+  if (args.json) {
+    print_json(*figures, terminal);
+    return 0;
+  }
   Table table;
   table.add({"", "a second", "MiB/s", "CPU us", "of it CRC", "disk (fio)", "ratio", "target"});
   const double crc = crc_seconds_per_page();

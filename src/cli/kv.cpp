@@ -28,13 +28,14 @@ void show_progress(const std::string& line) {
   if (::isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\r\33[K{}", line);
 }
 
-struct BenchArgs : kv::MeasureOptions {
+struct BenchArgs {
+  kv::MeasureOptions measure = {};
   bool json = false;
 };
 
 Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
-  kv::MeasureOptions options = args;
-  const std::filesystem::path folder = std::filesystem::path(args.path).lexically_normal();
+  kv::MeasureOptions options = args.measure;
+  const std::filesystem::path folder = std::filesystem::path(options.path).lexically_normal();
   std::error_code ignored;
   const bool ours = !std::filesystem::exists(folder, ignored);
   options.progress = [](std::string_view what, double share) {
@@ -44,10 +45,10 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   show_progress("");
   if (ours) std::filesystem::remove_all(folder, ignored);
   const kv::Measured m = TRY(Result<kv::Measured>(result));
-  const double limit = m.transactions_per_s_limit(args.clients);
+  const double limit = m.transactions_per_s_limit(options.clients);
   if (args.json) {
-    print({{"rows", args.rows},
-           {"clients", args.clients},
+    print({{"rows", options.rows},
+           {"clients", options.clients},
            {"transactions_per_s", m.transactions_per_s},
            {"transactions_per_s_limit", limit},
            {"transactions_per_flush", m.transactions_per_flush},
@@ -63,7 +64,7 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   const auto rate = [](double value) { return fmt::format("{:.0f} /s", value); };
   table.add({"durable transactions", rate(m.transactions_per_s),
              fmt::format("{} clients, 2 reads and 2 writes each; {:.0f} % of the limit",
-                         args.clients, 100 * m.transactions_per_s / limit)});
+                         options.clients, 100 * m.transactions_per_s / limit)});
   table.add({"their limit", rate(limit),
              fmt::format("a flush of {:.0f} us for each client's turn", m.flush_s * 1e6)});
   table.add({"in one flush", fmt::format("{:.1f}", m.transactions_per_flush), "transactions"});
@@ -71,7 +72,7 @@ Result<ExitCode> bench_command(const BenchArgs& args, Terminal& terminal) {
   table.add({"scanned rows", rate(m.scanned_rows_per_s), ""});
   if (m.fill_rows_per_s > 0) table.add({"filled rows", rate(m.fill_rows_per_s), ""});
   terminal.print(
-      fmt::format("{}, {}; every counter adds up\n", args.path, counted(args.rows, "row")));
+      fmt::format("{}, {}; every counter adds up\n", options.path, counted(options.rows, "row")));
   terminal.print(table.text(2));
   return 0;
 }
@@ -134,11 +135,12 @@ void add_kv(Command& root) {
 
   const auto bench = std::make_shared<BenchArgs>();
   Command command = kv.add("bench", "Durable transactions and reads, next to what the disk allows");
-  command.file("dir", bench->path, "A folder for the store; removed again if it is new").required();
-  command.integer64("--rows", bench->rows, "Rows of the store", 2);
-  command.integer("--clients", bench->clients, "Transactions under way", 1, 1024);
-  command.integer64("--transactions", bench->transactions, "How many to measure", 1);
-  command.integer64("--reads", bench->reads, "How many point reads to measure", 1);
+  command.file("dir", bench->measure.path, "A folder for the store; removed again if it is new")
+      .required();
+  command.integer64("--rows", bench->measure.rows, "Rows of the store", 2);
+  command.integer("--clients", bench->measure.clients, "Transactions under way", 1, 1024);
+  command.integer64("--transactions", bench->measure.transactions, "How many to measure", 1);
+  command.integer64("--reads", bench->measure.reads, "How many point reads to measure", 1);
   command.flag("--json", bench->json, "Print JSON");
   command.run([bench](Terminal& terminal) { return bench_command(*bench, terminal); });
 

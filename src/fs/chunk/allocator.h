@@ -87,7 +87,7 @@ class Allocator {
 
   uint32_t segment_of(const Block& block) const;
   Slot& slot_of(const Block& block);
-  void cut(uint32_t segment, int order);
+  void cut(uint32_t number, int order);
   uint64_t slots_of(int order) const { return uint64_t{segment_pages_} >> order; }
 
   const uint32_t segment_pages_;

@@ -23,8 +23,8 @@ constexpr int64_t kSegments = 14;
 constexpr int kWorkers = 4;
 constexpr int kChunksPerWorker = 3;
 constexpr uint64_t kWriteBytesMax = 300'000;
-constexpr int64_t kFaultEvery_ns = 200 * kMillisecond;
-constexpr int64_t kRunMax_ns = 600 * kSecond;
+constexpr int64_t kFaultEveryNs = 200 * kMillisecond;
+constexpr int64_t kRunMaxNs = 600 * kSecond;
 
 using Content = std::vector<std::byte>;
 
@@ -63,9 +63,9 @@ class Run {
   sim::Outcome run() {
     sim::Process& process = world_.add_process("store", [this](sim::Process& self) { main(self); });
     const auto done = [this] { return finished_ || !failure_.empty(); };
-    const int64_t end_ns = world_.now_ns() + kRunMax_ns;
+    const int64_t end_ns = world_.now_ns() + kRunMaxNs;
     while (!done() && world_.now_ns() < end_ns) {
-      world_.run_until(done, static_cast<int64_t>(rng_.below(kFaultEvery_ns)));
+      world_.run_until(done, static_cast<int64_t>(rng_.below(kFaultEveryNs)));
       if (done()) break;
       if (process.alive() && crashes_left_ > 0) crash(process);
       if (!process.alive()) process.start();

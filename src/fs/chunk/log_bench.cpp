@@ -1,12 +1,12 @@
 // Where the chunk store's records go: its own log, against the key-value store over RocksDB. Many
 // fibers make a record durable each; what counts is the CPU time of one and how many share a flush,
 // because flushes cost both the same.
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include <benchmark/benchmark.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "base/check.h"

@@ -187,7 +187,7 @@ class ChunkStore {
   Result<std::optional<ChunkUpdated>> repeated(const ChunkId& id, const WriterId& writer) const;
   Result<uint64_t> next_version(const ChunkId& id, const ChunkUpdate& update) const;
   /// Logs what a chunk becomes, and makes it that. Null: no such state.
-  Result<> log_chunk(const ChunkId& id, State committed, State pending,
+  Result<> log_chunk(const ChunkId& id, const State& committed, const State& pending,
                      std::vector<PageRun> runs = {});
   void become(const ChunkId& id, State committed, State pending);
   void remember_writer(const ChunkId& id, const ChunkState& state);

@@ -137,7 +137,7 @@ Result<ChunkUpdated> ChunkStore::commit(const ChunkId& id, uint64_t version,
   return ChunkUpdated{.version = version, .length = next->state.length, .committed = true};
 }
 
-Result<> ChunkStore::log_chunk(const ChunkId& id, State committed, State pending,
+Result<> ChunkStore::log_chunk(const ChunkId& id, const State& committed, const State& pending,
                                std::vector<PageRun> runs) {
   ChunkRecord record{.id = id};
   if (committed) record.committed = committed->state;

@@ -61,11 +61,11 @@ Result<> ChunkStore::move_block(const Allocator::Resident& resident) {
     runs.insert(runs.end(), builder.runs().begin(), builder.runs().end());
     return next;
   };
-  State committed = TRY(moved(before.committed));
+  const State committed = TRY(moved(before.committed));
   // What both states have in the block is there twice from now on, until the commit.
-  State pending = TRY(moved(before.pending));
+  const State pending = TRY(moved(before.pending));
   if (runs.empty()) return {};
-  return log_chunk(resident.owner, std::move(committed), std::move(pending), std::move(runs));
+  return log_chunk(resident.owner, committed, pending, std::move(runs));
 }
 
 Result<uint32_t> ChunkStore::compact(uint32_t segments) {

@@ -78,7 +78,7 @@ class Run(CliTest):
 
     def test_usage_errors_are_two(self):
         run = ["sim", "run", "group-commit"]
-        self.fails(2, "it must be one of group-commit, ", "sim", "run", "nothing")
+        self.fails(2, "it must be one of chunks, group-commit, kv, rpc, all", "sim", "run", "nothing")
         self.fails(2, "required", "sim", "run")
         for seeds in ("x", "5..2", "-1", "1..", "..2", "1...3", "1e3", str(2**64 - 1)):
             self.fails(2, f"--seeds is '{seeds}'; it must be a number, or FIRST..LAST", *run,
